@@ -1,0 +1,7 @@
+//! The process of `accounts-service`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shared::process::main("accounts-service", 8082, accounts_service::serve, accounts_service::migrate)
+}

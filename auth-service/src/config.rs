@@ -1,0 +1,53 @@
+//! The configuration of `auth-service`, from the environment:
+//!
+//! - `DATABASE_URL`: `postgres://auth_runtime:…@host/database`
+//! - `DATABASE_MAX_CONNECTIONS`: connections in the pool, default 8
+//! - `SIGNING_KEY`: Ed25519 private key, PKCS#8 PEM, that signs access tokens
+//! - `PREVIOUS_SIGNING_KEY`: optional; still published, so that tokens it signed stay valid while keys are replaced
+//! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services
+//! - `PASSWORD_HASH_MEMORY_KIB`, `PASSWORD_HASH_ITERATIONS`: Argon2id's cost, default 19456 and 2 (OWASP)
+//! - `PASSWORD_HASH_THREADS`: threads that hash, default 1
+//! - `WORKERS`: threads that serve requests, default 2
+//! - `BIND_ADDRESS`: default 127.0.0.1:8081; `LOG_FORMAT`: `pretty` or `json`; `RUST_LOG`
+
+use secrecy::SecretString;
+use shared::Clock;
+use shared::config::Env;
+use shared::db::DbConfig;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub db: DbConfig,
+    pub signing_key: SecretString,
+    pub previous_signing_key: Option<SecretString>,
+    pub service_secrets: Vec<SecretString>,
+    pub hashing: HashingConfig,
+    pub workers: usize,
+    pub clock: Clock,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct HashingConfig {
+    pub memory_kib: u32,
+    pub iterations: u32,
+    pub threads: usize,
+}
+
+impl Config {
+    pub fn from_env(mut env: Env) -> anyhow::Result<Self> {
+        let config = Self {
+            db: DbConfig::from_env(&mut env),
+            signing_key: env.secret("SIGNING_KEY"),
+            previous_signing_key: env.optional::<String>("PREVIOUS_SIGNING_KEY").map(SecretString::from),
+            service_secrets: env.secrets("SERVICE_SECRETS"),
+            hashing: HashingConfig {
+                memory_kib: env.or("PASSWORD_HASH_MEMORY_KIB", 19_456),
+                iterations: env.or("PASSWORD_HASH_ITERATIONS", 2),
+                threads: env.or("PASSWORD_HASH_THREADS", 1),
+            },
+            workers: env.or("WORKERS", 2),
+            clock: Clock::system(),
+        };
+        env.finish(config)
+    }
+}

@@ -1,0 +1,7 @@
+//! The process of `ml-service`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shared::process::main("ml-service", 8084, ml_service::serve, ml_service::migrate)
+}

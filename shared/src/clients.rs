@@ -1,0 +1,5 @@
+//! Typed clients of service-to-service calls, beside the types they put on the wire. The callee's handlers use the same
+//! types, so the two ends cannot drift apart.
+
+pub mod ml;
+pub mod transactions;

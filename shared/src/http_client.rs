@@ -1,0 +1,209 @@
+//! Calls to another service: pooled connections, a timeout on each try, the caller's trace, a service token, and a retry
+//! only where a second call has no second effect.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::Problem;
+use crate::{ApiError, ServiceTokens, request_context, telemetry};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const TRY_TIMEOUT: Duration = Duration::from_secs(3);
+const MAX_TRIES: u32 = 3;
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// Whether a call may be sent again when its answer was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// The callee recognises a repetition, or nothing changes.
+    Idempotent,
+    Never,
+}
+
+/// A call that did not answer what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error("{service} cannot be reached or is overloaded: {reason}")]
+    Unavailable { service: &'static str, reason: String },
+    #[error("{service} refused: {} {}", .problem.status, .problem.code)]
+    Refused {
+        service: &'static str,
+        problem: Box<Problem>,
+    },
+    #[error("{service} answered what we do not understand: {reason}")]
+    Unintelligible { service: &'static str, reason: String },
+}
+
+impl From<CallError> for ApiError {
+    /// A refusal that the user can act on is passed on as it is; anything else is our trouble, not the user's.
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Unavailable { .. } => ApiError::unavailable(
+                "service_unavailable",
+                "A part of the platform cannot be reached. Try again shortly.",
+            )
+            .caused_by(error),
+            CallError::Refused { problem, service } => {
+                let status =
+                    StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                if !matches!(problem.status, 404 | 409 | 422) {
+                    return ApiError::internal(CallError::Refused { problem, service });
+                }
+                let status = actix_web::http::StatusCode::from_u16(status.as_u16())
+                    .unwrap_or(actix_web::http::StatusCode::INTERNAL_SERVER_ERROR);
+                ApiError::new(status, problem.code, problem.detail.unwrap_or(problem.title))
+            }
+            CallError::Unintelligible { .. } => ApiError::internal(error),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub struct HttpClient {
+    client: reqwest::Client,
+    service: &'static str,
+    base_url: Arc<str>,
+    tokens: Option<ServiceTokens>,
+}
+
+impl HttpClient {
+    /// Calls `service` at `base_url`; with `tokens`, as this service.
+    pub fn new(service: &'static str, base_url: &str, tokens: Option<ServiceTokens>) -> anyhow::Result<Self> {
+        Ok(Self {
+            client: connection_pool(TRY_TIMEOUT)?,
+            service,
+            base_url: base_url.trim_end_matches('/').into(),
+            tokens,
+        })
+    }
+
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
+        self.call(Method::GET, path, None::<&()>, Retry::Idempotent, TRY_TIMEOUT)
+            .await
+    }
+
+    pub async fn put<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, CallError> {
+        self.call(Method::PUT, path, Some(body), Retry::Idempotent, TRY_TIMEOUT)
+            .await
+    }
+
+    pub async fn post<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+        retry: Retry,
+    ) -> Result<T, CallError> {
+        self.call(Method::POST, path, Some(body), retry, TRY_TIMEOUT)
+            .await
+    }
+
+    /// Tries, within `timeout` each, and again after a short pause where `retry` allows it.
+    pub async fn call<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+        retry: Retry,
+        timeout: Duration,
+    ) -> Result<T, CallError> {
+        let mut tried = 0;
+        loop {
+            let result = self.try_once(method.clone(), path, body, timeout).await;
+            tried += 1;
+            let again = retry == Retry::Idempotent
+                && tried < MAX_TRIES
+                && matches!(result, Err(CallError::Unavailable { .. }));
+            if !again {
+                return result;
+            }
+            tokio::time::sleep(Duration::from_millis(20) * tried * tried).await;
+        }
+    }
+
+    async fn try_once<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+        timeout: Duration,
+    ) -> Result<T, CallError> {
+        let service = self.service;
+        let unavailable = |error: reqwest::Error| CallError::Unavailable {
+            service,
+            reason: crate::db::chain(&error.without_url()),
+        };
+        let unintelligible = |reason: String| CallError::Unintelligible { service, reason };
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.base_url))
+            .timeout(timeout);
+        if let Some(context) = request_context::current() {
+            request = request
+                .header(request_context::REQUEST_ID.as_str(), &context.request_id)
+                .header(request_context::TRACEPARENT.as_str(), context.traceparent());
+        }
+        if let Some(tokens) = &self.tokens {
+            request = request.bearer_auth(
+                tokens
+                    .issue(service)
+                    .map_err(|error| unintelligible(error.to_string()))?,
+            );
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.map_err(unavailable)?;
+        let status = answer.status();
+        if answer
+            .content_length()
+            .is_some_and(|length| usize::try_from(length).is_ok_and(|it| it > MAX_ANSWER_BYTES))
+        {
+            return Err(unintelligible("the answer is too large".to_owned()));
+        }
+        let bytes = answer.bytes().await.map_err(unavailable)?;
+        if status.is_success() {
+            let bytes = if bytes.is_empty() {
+                b"null".as_slice()
+            } else {
+                &bytes
+            };
+            return serde_json::from_slice(bytes).map_err(|error| unintelligible(error.to_string()));
+        }
+        if matches!(status.as_u16(), 429 | 502 | 503 | 504) {
+            return Err(CallError::Unavailable {
+                service,
+                reason: status.to_string(),
+            });
+        }
+        match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) => Err(CallError::Refused {
+                service,
+                problem: Box::new(problem),
+            }),
+            Err(_) => Err(unintelligible(status.to_string())),
+        }
+    }
+}
+
+/// Connections that are kept open for reuse. Proxies of the environment are ignored: a platform must not obey
+/// `HTTP_PROXY` by accident, and a redirect is never followed.
+pub fn connection_pool(timeout: Duration) -> anyhow::Result<reqwest::Client> {
+    telemetry::install_crypto_provider();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that makes HTTP clients"
+    )]
+    let builder = reqwest::Client::builder();
+    Ok(builder
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(timeout)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_idle_timeout(Duration::from_secs(60))
+        .tcp_nodelay(true)
+        .build()?)
+}

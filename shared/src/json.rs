@@ -1,0 +1,153 @@
+//! A JSON body that is parsed into types at the edge, or refused with a pointer to what is wrong.
+
+use std::ops::Deref;
+
+use actix_web::dev::Payload;
+use actix_web::http::{StatusCode, header};
+use actix_web::{FromRequest, HttpRequest, web};
+use futures_util::future::LocalBoxFuture;
+use serde::de::DeserializeOwned;
+
+use crate::ApiError;
+
+/// The most bytes that a JSON body may have.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// The request's body. Request types deny unknown fields, and their fields are types that cannot hold a wrong value.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<T> Json<T> {
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> Deref for Json<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split(';').next())
+            .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"));
+        let body = web::Payload::from_request(request, payload);
+        Box::pin(async move {
+            if !is_json {
+                return Err(ApiError::new(
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    "unsupported_media_type",
+                    "Send the body as `Content-Type: application/json`.",
+                ));
+            }
+            let body = body
+                .await
+                .map_err(|error| ApiError::bad_request("malformed_body", error.to_string()))?;
+            let bytes = body
+                .to_bytes_limited(MAX_BODY_BYTES)
+                .await
+                .map_err(|_| body_too_large())?
+                .map_err(|error| {
+                    ApiError::bad_request("malformed_body", format!("The body broke off: {error}"))
+                })?;
+            parse(&bytes).map(Json)
+        })
+    }
+}
+
+pub fn body_too_large() -> ApiError {
+    ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body_too_large",
+        format!("The body may have at most {MAX_BODY_BYTES} bytes."),
+    )
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let pointer = pointer_of(error.path());
+        let inner = error.into_inner();
+        if inner.is_data() {
+            ApiError::invalid("invalid_body", pointer, without_position(&inner))
+        } else {
+            malformed(&inner)
+        }
+    })?;
+    deserializer.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> ApiError {
+    ApiError::bad_request("malformed_body", format!("The body is not JSON: {error}"))
+}
+
+/// serde_json ends its messages with a line and column, which mean nothing to a client that sent one line.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.clone(), |(message, _)| message.to_owned())
+}
+
+fn pointer_of(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Enum { variant } => format!("/{variant}"),
+            Segment::Unknown => String::new(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Amount;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Payment {
+        #[expect(dead_code, reason = "only parsed")]
+        amount: Amount,
+    }
+
+    fn refusal(body: &str) -> (String, Vec<String>) {
+        let problem = parse::<Payment>(body.as_bytes()).unwrap_err().problem();
+        (
+            problem.code,
+            problem.errors.into_iter().map(|field| field.pointer).collect(),
+        )
+    }
+
+    #[test]
+    fn what_is_wrong_is_pointed_at() {
+        let pointer = |text: &str| vec![text.to_owned()];
+        assert_eq!(
+            refusal(r#"{"amount": 0}"#),
+            ("invalid_body".to_owned(), pointer("/amount"))
+        );
+        assert_eq!(
+            refusal(r#"{"amount": 1, "x": 2}"#),
+            ("invalid_body".to_owned(), pointer("/x"))
+        );
+        assert_eq!(refusal(r#"{}"#), ("invalid_body".to_owned(), pointer("")));
+        assert_eq!(refusal(r#"{"amount": 1"#), ("malformed_body".to_owned(), vec![]));
+        assert_eq!(
+            refusal(r#"{"amount": 1} 2"#),
+            ("malformed_body".to_owned(), vec![])
+        );
+        assert_eq!(refusal(r#"{"amount": 1, "amount": 2}"#).0, "invalid_body");
+    }
+}

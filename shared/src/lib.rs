@@ -1,0 +1,37 @@
+//! What every service of the platform shares: the vocabulary (ids, money, errors, pages), the typed clients and
+//! wire types of calls between services, and the bootstrap of a process (configuration, database, telemetry, server).
+//!
+//! Deliberately absent: any rule of the business. A rule belongs to the one service that owns its truth.
+
+pub mod access_token;
+pub mod clients;
+pub mod clock;
+pub mod config;
+pub mod currency;
+pub mod db;
+pub mod error;
+pub mod http_client;
+pub mod id;
+
+pub mod json;
+pub mod money;
+pub mod openapi;
+pub mod page;
+pub mod principal;
+pub mod process;
+pub mod request_context;
+pub mod server;
+pub mod service_token;
+pub mod telemetry;
+
+pub use clock::Clock;
+pub use currency::Currency;
+pub use db::Db;
+pub use error::{ApiError, Outcome};
+pub use http_client::HttpClient;
+pub use id::Id;
+pub use json::Json;
+pub use money::Amount;
+pub use page::{Cursor, Page};
+pub use principal::{Principal, Role};
+pub use service_token::{ServiceCaller, ServiceTokens};

@@ -1,0 +1,105 @@
+//! Who is asking: the verified access token of a request, as a handler's argument.
+
+use std::sync::Arc;
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest, web};
+use chrono::{DateTime, Utc};
+use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::access_token::AccessTokenVerifier;
+use crate::id::{SessionId, UserId};
+use crate::service_token::bearer_token;
+use crate::{ApiError, Id};
+
+/// What a user may do. Separation of duties: whoever proposes a sensitive action never approves it, whatever the role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Customer,
+    Support,
+    Compliance,
+    Admin,
+    Superadmin,
+    Partner,
+}
+
+/// The user and session of a verified access token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    pub user_id: UserId,
+    pub session_id: SessionId,
+    pub roles: Vec<Role>,
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Principal {
+    /// Refuses a principal that has none of `roles`.
+    pub fn require_any(&self, roles: &[Role]) -> Result<(), ApiError> {
+        if self.has_any(roles) {
+            return Ok(());
+        }
+        Err(ApiError::forbidden(
+            "role_required",
+            "Your roles do not allow this.",
+        ))
+    }
+
+    pub fn has_any(&self, roles: &[Role]) -> bool {
+        self.roles.iter().any(|role| roles.contains(role))
+    }
+
+    /// Refuses a principal that is not `owner`, in the words of a thing that does not exist: whether somebody else has it
+    /// is nobody's business.
+    pub fn require_owner(&self, owner: UserId) -> Result<(), ApiError> {
+        if self.user_id == owner {
+            return Ok(());
+        }
+        Err(ApiError::not_found(
+            "There is no such resource, or it is not yours.",
+        ))
+    }
+}
+
+impl FromRequest for Principal {
+    type Error = ApiError;
+    type Future = Either<Ready<Result<Self, ApiError>>, LocalBoxFuture<'static, Result<Self, ApiError>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let Some(verifier) = request.app_data::<web::Data<AccessTokenVerifier>>().cloned() else {
+            return Either::Left(ready(Err(ApiError::internal(anyhow::anyhow!(
+                "no AccessTokenVerifier in app data"
+            )))));
+        };
+        let Some(token) = bearer_token(request) else {
+            return Either::Left(ready(Err(ApiError::unauthorized(
+                "missing_token",
+                "Send `Authorization: Bearer <access_token>`; POST /api/v1/auth/login gives one.",
+            ))));
+        };
+        if let Some(principal) = verifier.cached(token) {
+            return Either::Left(ready(Ok(Principal::clone(&principal))));
+        }
+        let token = token.to_owned();
+        Either::Right(Box::pin(async move {
+            verifier.verify(&token).await.map(Arc::unwrap_or_clone)
+        }))
+    }
+}
+
+/// The claims of an access token (RFC 9068). `auth-service` writes them, everyone else reads them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AccessTokenClaims {
+    pub iss: String,
+    pub aud: String,
+    pub sub: UserId,
+    pub sid: SessionId,
+    pub roles: Vec<Role>,
+    pub jti: Id<crate::id::AccessToken>,
+    pub iat: i64,
+    pub exp: i64,
+    /// RFC 9068 authentication class and methods: `["pwd"]` after a password.
+    pub amr: Vec<String>,
+}

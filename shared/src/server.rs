@@ -1,0 +1,172 @@
+//! The HTTP server of a service: its routes, `/livez`, `/readyz`, `/metrics`, and a stop that loses nothing.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServiceResponse;
+use actix_web::http::header;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, ResponseError, web};
+use futures_util::future::{BoxFuture, join_all};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::{ApiError, openapi, request_context, telemetry};
+
+/// How long requests in flight may take to finish after a stop was asked for.
+const SHUTDOWN_TIMEOUT_S: u64 = 30;
+/// A readiness check that takes longer than this has failed.
+const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
+
+type ReadinessCheck = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
+
+/// What must hold for this replica to be sent requests.
+#[derive(Clone, Default)]
+pub struct Readiness {
+    checks: Vec<(&'static str, ReadinessCheck)>,
+}
+
+impl Readiness {
+    pub fn check(
+        mut self,
+        name: &'static str,
+        check: impl Fn() -> BoxFuture<'static, bool> + Send + Sync + 'static,
+    ) -> Self {
+        self.checks.push((name, Arc::new(check)));
+        self
+    }
+
+    async fn respond(&self, stopping: bool) -> HttpResponse {
+        let results = join_all(self.checks.iter().map(|(name, check)| async move {
+            let passed = tokio::time::timeout(READINESS_TIMEOUT, check())
+                .await
+                .unwrap_or(false);
+            (*name, passed)
+        }))
+        .await;
+        let ready = !stopping && results.iter().all(|(_, passed)| *passed);
+        let checks: serde_json::Map<_, _> = results
+            .into_iter()
+            .map(|(name, passed)| (name.to_owned(), json!(if passed { "ok" } else { "failed" })))
+            .collect();
+        let body = json!({ "status": if ready { "ready" } else { "unavailable" }, "stopping": stopping, "checks": checks });
+        if ready {
+            HttpResponse::Ok().json(body)
+        } else {
+            HttpResponse::ServiceUnavailable().json(body)
+        }
+    }
+}
+
+pub struct Server {
+    pub service: &'static str,
+    pub listener: TcpListener,
+    /// Threads that serve requests.
+    pub workers: usize,
+    pub readiness: Readiness,
+    /// The service's OpenAPI document, which tells 404 from 405.
+    pub document: OpenApi,
+    pub shutdown: CancellationToken,
+}
+
+impl Server {
+    /// Serves `routes` until `shutdown` is cancelled and the requests in flight are answered.
+    pub async fn serve(
+        self,
+        routes: impl Fn(&mut ServiceConfig<'_>) + Clone + Send + 'static,
+    ) -> anyhow::Result<()> {
+        use utoipa_actix_web::AppExt;
+        let Self {
+            service,
+            listener,
+            workers,
+            readiness,
+            document,
+            shutdown,
+        } = self;
+        telemetry::metrics();
+        let known_paths = Arc::new(openapi::KnownPaths::new(&document));
+        let stopping = shutdown.clone();
+        let server = HttpServer::new(move || {
+            let (readiness, stopping, known_paths) =
+                (readiness.clone(), stopping.clone(), Arc::clone(&known_paths));
+            let (app, _) = App::new()
+                .app_data(web::QueryConfig::default().error_handler(|error, _| invalid_query(&error).into()))
+                .app_data(web::PathConfig::default().error_handler(|error, _| invalid_path(&error).into()))
+                .into_utoipa_app()
+                .configure(routes.clone())
+                .split_for_parts();
+            app.route("/livez", web::get().to(async || HttpResponse::Ok().body("ok")))
+                .route(
+                    "/readyz",
+                    web::get().to(move || {
+                        let (readiness, stopping) = (readiness.clone(), stopping.is_cancelled());
+                        async move { readiness.respond(stopping).await }
+                    }),
+                )
+                .route("/metrics", web::get().to(metrics_page))
+                .default_service(web::to(move |request: HttpRequest| {
+                    let answer = known_paths.unroutable(&request);
+                    async move { answer }
+                }))
+                .wrap(from_fn(run_to_the_end))
+                .wrap(from_fn(move |request, next| {
+                    request_context::middleware(service, request, next)
+                }))
+        })
+        .disable_signals()
+        .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
+        .keep_alive(Duration::from_secs(75))
+        .client_request_timeout(Duration::from_secs(10))
+        .workers(workers)
+        .listen(listener)?
+        .run();
+        let handle = server.handle();
+        let stop = tokio::spawn(async move {
+            shutdown.cancelled().await;
+            handle.stop(true).await;
+        });
+        server.await?;
+        stop.abort();
+        Ok(())
+    }
+}
+
+/// A client that resets its connection must not tear a handler down in the middle of a transaction: the handler runs as
+/// a task of its own, to its end, whether or not somebody still waits for the answer.
+async fn run_to_the_end(
+    request: actix_web::dev::ServiceRequest,
+    next: actix_web::middleware::Next<impl actix_web::body::MessageBody + 'static>,
+) -> Result<ServiceResponse<impl actix_web::body::MessageBody>, actix_web::Error> {
+    let context = request_context::current();
+    let span = tracing::Span::current();
+    let answer = next.call(request);
+    let task = actix_web::rt::spawn(tracing::Instrument::instrument(
+        request_context::within(context, answer),
+        span,
+    ));
+    task.await
+        .map_err(|error| ApiError::internal(anyhow::Error::new(error)))?
+}
+
+async fn metrics_page() -> HttpResponse {
+    match telemetry::metrics() {
+        Some(metrics) => HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4"))
+            .body(metrics.render()),
+        None => ApiError::internal(anyhow::anyhow!("the metrics recorder is not installed")).error_response(),
+    }
+}
+
+fn invalid_query(error: &actix_web::error::QueryPayloadError) -> ApiError {
+    let text = error.to_string();
+    let text = text.strip_prefix("Query deserialize error: ").unwrap_or(&text);
+    ApiError::bad_request("invalid_query", text.to_owned())
+}
+
+fn invalid_path(error: &actix_web::error::PathError) -> ApiError {
+    ApiError::bad_request("invalid_id", error.to_string())
+}
