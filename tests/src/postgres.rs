@@ -6,39 +6,33 @@
 //! server between processes; unix sockets, because their paths have a length limit and their permissions depend on uids.
 
 mod binaries;
+mod home;
 mod processes;
 mod server_user;
 #[cfg(test)]
 mod tests;
 mod watchdog;
 
-use std::fs::{self, File};
+use std::collections::HashSet;
+use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
 pub use binaries::ensure_binaries;
+use home::Home;
 use watchdog::{OnEnd, Watchdog};
 
 const POLL: Duration = Duration::from_millis(5);
-const START_LIMIT: Duration = Duration::from_secs(120);
-const INITDB_OPTIONS: [&str; 6] = [
-    "--no-sync",
-    "--no-instructions",
-    "--locale=C",
-    "--encoding=UTF8",
-    "--auth=scram-sha-256",
-    "--username=postgres",
-];
-
+const PATIENCE: Duration = Duration::from_secs(120);
 /// What a commit survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -93,11 +87,11 @@ impl Cluster {
     pub async fn persistent(directory: &Path, port: u16, progress: impl Fn(&str)) -> anyhow::Result<Cluster> {
         let home = Home {
             binaries: ensure_binaries(&progress).await?,
-            directory: directory.to_owned(),
+            directory: std::path::absolute(directory)?,
             durability: Durability::Durable,
         };
-        server_user::private_directory(directory)?;
-        let lock = server_user::lock(&directory.join("lock"), Duration::from_secs(10))
+        server_user::private_directory(&home.directory)?;
+        let lock = server_user::lock(&home.directory.join("lock"), Duration::from_secs(10))
             .await
             .with_context(|| format!("another running process uses the data in {}", directory.display()))?;
         home.stop_leftover().await?;
@@ -107,14 +101,14 @@ impl Cluster {
         }
         progress("starting PostgreSQL");
         let watchdog = Watchdog::start(&home, OnEnd::Keep(lock))?;
-        home.launch(port, watchdog).await
+        Cluster::launch(home, port, watchdog).await
     }
 
     /// Starts a new cluster that is removed when this value is dropped or this process ends.
     pub async fn throwaway(durability: Durability) -> anyhow::Result<Cluster> {
         // Test harnesses capture `eprintln!`, and a silent minute of installing looks like a hang.
         let binaries = ensure_binaries(|line| drop(writeln!(io::stderr(), "{line}"))).await?;
-        let pristine = pristine(&binaries).await?;
+        let pristine = home::pristine(&binaries).await?;
         let directory = throwaway_parent(durability)
             .await
             .join(format!("flowlet-{}", random_name()));
@@ -130,7 +124,7 @@ impl Cluster {
         copy.arg("-R").arg(pristine.data()).arg(home.data());
         server_user::finish(copy).await?;
         fs::copy(pristine.password_file(), home.password_file())?;
-        home.launch(0, watchdog).await
+        Cluster::launch(home, 0, watchdog).await
     }
 
     /// The loopback port the server listens on; it stays the same over `restart_after_kill`.
@@ -170,7 +164,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Kills every process of this cluster with SIGKILL, as a power cut would, and waits until they are gone.
+    /// Kills every process of this cluster with SIGKILL, as a machine out of memory would, and waits until they are gone.
     pub async fn kill_9(&self) -> anyhow::Result<()> {
         let children = self.kill_all()?;
         self.watchdog.forget()?;
@@ -192,19 +186,39 @@ impl Cluster {
         Ok(())
     }
 
-    fn kill_all(&self) -> anyhow::Result<Vec<Pid>> {
+    async fn launch(home: Home, port: u16, watchdog: Watchdog) -> anyhow::Result<Cluster> {
+        let (port, server) = home.start_on(port, &watchdog).await?;
+        let password =
+            fs::read_to_string(home.password_file()).context("the cluster's password is missing")?;
+        Ok(Cluster {
+            home,
+            port,
+            password,
+            server: Mutex::new(server),
+            watchdog,
+        })
+    }
+
+    fn kill_all(&self) -> anyhow::Result<HashSet<Pid>> {
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(server.try_wait()?.is_none(), "PostgreSQL is not running");
         let postmaster = Pid::from_child(&server);
         // Paused first: a postmaster that sees a child die tells the others to end and starts new ones.
         kill_process(postmaster, Signal::STOP)?;
-        let children = processes::children(postmaster)?;
-        for child in &children {
-            kill_process(*child, Signal::KILL)?;
+        let mut killed = HashSet::new();
+        // Listed until nothing is new, because it may have been starting one when it was paused.
+        while let Some(child) = processes::children(postmaster)?
+            .into_iter()
+            .find(|child| killed.insert(*child))
+        {
+            match kill_process(child, Signal::KILL) {
+                Err(error) if error != Errno::SRCH => return Err(error.into()),
+                _ => {}
+            }
         }
         server.kill()?;
         server.wait()?;
-        Ok(children)
+        Ok(killed)
     }
 }
 
@@ -218,196 +232,6 @@ pub fn data_directory(name: &str) -> PathBuf {
     } else {
         work_tree.join("target").join(name)
     }
-}
-
-/// A cluster's directory and the programs for it, running or not.
-struct Home {
-    binaries: PathBuf,
-    directory: PathBuf,
-    durability: Durability,
-}
-
-impl Home {
-    fn data(&self) -> PathBuf {
-        self.directory.join("data")
-    }
-
-    fn log(&self) -> PathBuf {
-        self.directory.join("log")
-    }
-
-    fn password_file(&self) -> PathBuf {
-        self.directory.join("password")
-    }
-
-    async fn initialise(&self) -> anyhow::Result<()> {
-        let partial = self.directory.join("data.partial");
-        if partial.exists() {
-            fs::remove_dir_all(&partial)?;
-        }
-        if !self.password_file().exists() {
-            server_user::private_file(&self.password_file(), &random_name())?;
-        }
-        let mut initdb = server_user::command(self.binaries.join("initdb"))?;
-        initdb
-            .args(INITDB_OPTIONS)
-            .arg("--pwfile")
-            .arg(self.password_file())
-            .arg("--pgdata")
-            .arg(&partial);
-        server_user::finish(initdb).await?;
-        fs::rename(partial, self.data())?;
-        Ok(())
-    }
-
-    /// Stops a server whose launcher and watchdog were both killed, and removes a pid file that names nobody of ours:
-    /// PostgreSQL would take any process that has got that pid since for a running server.
-    async fn stop_leftover(&self) -> anyhow::Result<()> {
-        let Some((postmaster, _)) = self.pid_file() else {
-            return Ok(());
-        };
-        let data = self.data().display().to_string();
-        let running = || processes::command_line(postmaster).is_some_and(|line| line.contains(&data));
-        if running() {
-            kill_process(postmaster, Signal::INT)?;
-            wait_until(|| !running())
-                .await
-                .context("a PostgreSQL left from an earlier run does not stop")?;
-        }
-        match fs::remove_file(self.data().join("postmaster.pid")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-
-    async fn launch(self, port: u16, watchdog: Watchdog) -> anyhow::Result<Cluster> {
-        let (port, server) = self.start_on(port, &watchdog).await?;
-        let password =
-            fs::read_to_string(self.password_file()).context("the cluster's password is missing")?;
-        Ok(Cluster {
-            home: self,
-            port,
-            password,
-            server: Mutex::new(server),
-            watchdog,
-        })
-    }
-
-    async fn start_on(&self, port: u16, watchdog: &Watchdog) -> anyhow::Result<(u16, Child)> {
-        if port != 0 {
-            ensure!(
-                is_free(port),
-                "port {port} on 127.0.0.1 is taken by another program"
-            );
-            return Ok((port, self.start(port, watchdog).await?));
-        }
-        for _ in 0..8 {
-            let port = free_port()?;
-            match self.start(port, watchdog).await {
-                Err(_) if !is_free(port) => continue,
-                started => return Ok((port, started?)),
-            }
-        }
-        bail!("other programs took every port that was free")
-    }
-
-    async fn start(&self, port: u16, watchdog: &Watchdog) -> anyhow::Result<Child> {
-        let log = File::create(self.log())?;
-        let mut postgres = server_user::command(self.binaries.join("postgres"))?;
-        postgres
-            .arg("-D")
-            .arg(self.data())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        let port = format!("port={port}");
-        let common = [
-            &port,
-            "listen_addresses=127.0.0.1",
-            "unix_socket_directories=",
-            "max_connections=200",
-            "shared_buffers=128MB",
-        ];
-        for setting in common.iter().chain(self.durability.settings()) {
-            postgres.arg("-c").arg(setting);
-        }
-        let mut server = postgres.spawn().context("cannot run postgres")?;
-        let ready = match watchdog.watch(&server) {
-            Ok(()) => self.wait_until_ready(&mut server).await,
-            Err(error) => Err(error),
-        };
-        if ready.is_err() {
-            server.kill()?;
-            server.wait()?;
-        }
-        ready.map(|()| server)
-    }
-
-    async fn wait_until_ready(&self, server: &mut Child) -> anyhow::Result<()> {
-        let (postmaster, started) = (Pid::from_child(server), Instant::now());
-        loop {
-            // A pid file left by a killed server also says "ready".
-            if self.pid_file() == Some((postmaster, true)) {
-                return Ok(());
-            }
-            let ended = server.try_wait()?;
-            if ended.is_some() || started.elapsed() > START_LIMIT {
-                let log = fs::read(self.log()).unwrap_or_default();
-                bail!(
-                    "PostgreSQL did not start; its log ends with:\n{}",
-                    server_user::tail(&log)
-                );
-            }
-            sleep(POLL).await;
-        }
-    }
-
-    /// The postmaster that the data directory names, and whether it says that it accepts connections.
-    fn pid_file(&self) -> Option<(Pid, bool)> {
-        let text = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
-        let postmaster = Pid::from_raw(text.lines().next()?.trim().parse().ok()?)?;
-        Some((
-            postmaster,
-            text.lines().nth(7).is_some_and(|line| line.trim() == "ready"),
-        ))
-    }
-}
-
-/// A cluster nobody has started yet: copying it takes a fifth of the time of `initdb`.
-async fn pristine(binaries: &Path) -> anyhow::Result<Home> {
-    let cache = binaries::cache_directory()?;
-    let key = hash_of(&(
-        binaries::version(binaries)?,
-        INITDB_OPTIONS,
-        server_user::stand_in()?,
-    ));
-    let directory = cache.join(format!("pristine-{key:016x}"));
-    let finished = Home {
-        binaries: binaries.to_owned(),
-        directory,
-        durability: Durability::Fast,
-    };
-    if finished.directory.exists() {
-        return Ok(finished);
-    }
-
-    let directory = cache.join(format!("building-{}", random_name()));
-    let building = Home {
-        binaries: binaries.to_owned(),
-        directory,
-        durability: Durability::Fast,
-    };
-    server_user::private_directory(&building.directory)?;
-    building.initialise().await?;
-    if let Err(error) = fs::rename(&building.directory, &finished.directory) {
-        fs::remove_dir_all(&building.directory)?;
-        // Another process was faster, which is as good.
-        ensure!(
-            finished.directory.exists(),
-            "cannot keep {}: {error}",
-            finished.directory.display()
-        );
-    }
-    Ok(finished)
 }
 
 /// Memory where there is enough of it; a durable cluster goes to a disk, for what a commit costs there is what it shows.
@@ -430,21 +254,13 @@ async fn free_kilobytes(directory: &Path) -> Option<u64> {
     table.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()
 }
 
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
-fn is_free(port: u16) -> bool {
-    TcpListener::bind(("127.0.0.1", port)).is_ok()
-}
-
 async fn wait_until(condition: impl Fn() -> bool) -> anyhow::Result<()> {
     let started = Instant::now();
     while !condition() {
         ensure!(
-            started.elapsed() < START_LIMIT,
+            started.elapsed() < PATIENCE,
             "waited for {} s",
-            START_LIMIT.as_secs()
+            PATIENCE.as_secs()
         );
         sleep(POLL).await;
     }

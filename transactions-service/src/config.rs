@@ -8,6 +8,7 @@
 //! - `SCORE_DEADLINE_MS`: how long a batch waits for its fraud scores, default 250
 //! - `UNSCORED_POST_LIMIT`: minor units; when no score comes in time, a transfer up to this posts and a larger one waits
 //!   for a person, default 10000
+//! - `SANDBOX_RAIL`: `true` lets anybody deposit play money; default false
 //! - `WORKERS`: threads that serve requests, default 2
 //! - `BIND_ADDRESS`: default 127.0.0.1:8083; `LOG_FORMAT`: `pretty` or `json`; `RUST_LOG`
 
@@ -28,6 +29,7 @@ pub struct Config {
     pub score_deadline: Duration,
     /// Minor units.
     pub unscored_post_limit: i64,
+    pub sandbox_rail: bool,
     pub workers: usize,
     pub clock: Clock,
 }
@@ -42,6 +44,7 @@ impl Config {
             lanes: env.or("LANES", 1),
             score_deadline: Duration::from_millis(env.or("SCORE_DEADLINE_MS", 250)),
             unscored_post_limit: env.or("UNSCORED_POST_LIMIT", 10_000),
+            sandbox_rail: env.or("SANDBOX_RAIL", false),
             workers: env.or("WORKERS", 2),
             clock: Clock::system(),
         };

@@ -1,13 +1,43 @@
+//! `transactions-service`: the ledger. It owns every row that money depends on.
+//!
+//! - [`transfer`]: transfers, payments over a rail, and reviews, as clients meet them
+//! - [`ledger_account`]: the accounts' balances and postings, for `accounts-service`
+//! - [`lane`]: the one way in which money moves; [`book`] holds the rules it decides by
+//! - [`idempotency`], [`idempotency_key`]: requests that can be repeated safely
+//! - [`integrity`]: proof that the books balance
+//! - [`outbox`]: facts on their way to other services; [`late_scoring`], [`upkeep`]: work on a timer
+
+pub mod book;
 pub mod config;
+pub mod idempotency;
+pub mod idempotency_key;
+pub mod integrity;
+pub mod lane;
+pub mod late_scoring;
+pub mod ledger_account;
+pub mod outbox;
+pub mod payment;
+pub mod routes;
+pub mod schema;
+pub mod state;
+pub mod transfer;
+pub mod upkeep;
 
 use std::net::TcpListener;
 
+use actix_web::web;
 use anyhow::Context;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use shared::access_token::AccessTokenVerifier;
 use shared::config::Env;
+use shared::server::{Readiness, Server};
+use shared::{Db, HttpClient, ServiceTokens, clients};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use config::Config;
+use lane::{Lanes, Scorer};
+use state::State;
 
 /// The schema that this service owns.
 pub const SCHEMA: &str = "transactions";
@@ -22,11 +52,65 @@ pub async fn serve(env: Env, listener: TcpListener, shutdown: CancellationToken)
 pub async fn migrate(mut env: Env) -> anyhow::Result<()> {
     let url = env.secret_url("MIGRATION_DATABASE_URL");
     let url = env.finish(url)?;
-    shared::db::migrate::migrate(SCHEMA, &url, MIGRATIONS).await.context("transactions-service migrate")
+    shared::db::migrate::migrate(SCHEMA, &url, MIGRATIONS)
+        .await
+        .context("transactions-service migrate")
 }
 
-/// Runs the service on `listener` until `shutdown` is cancelled.
+/// Runs the service on `listener` until `shutdown` is cancelled. Requests in flight are answered first, then the lanes
+/// drain, then this returns.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    drop((config, listener, shutdown));
-    Ok(())
+    let db = Db::new(SCHEMA, &config.db)?;
+    let tokens = ServiceTokens::new(
+        clients::transactions::SERVICE,
+        &config.service_secrets,
+        config.clock.clone(),
+    )?;
+    let auth = HttpClient::new("auth-service", &config.auth_url, None)?;
+    let ml = clients::ml::MlClient::new(HttpClient::new(
+        clients::ml::SERVICE,
+        &config.ml_url,
+        Some(tokens.clone()),
+    )?);
+    let scorer = Scorer {
+        ml: ml.clone(),
+        deadline: config.score_deadline,
+        unscored_post_limit: config.unscored_post_limit,
+        clock: config.clock.clone(),
+    };
+    // The lanes outlive the server, so that what it accepted is decided.
+    let served = CancellationToken::new();
+    let background = TaskTracker::new();
+    let lanes = Lanes::start(config.lanes, &db, &scorer, &background, &served);
+    background.spawn(outbox::relay(db.clone(), ml.clone(), shutdown.clone()));
+    background.spawn(late_scoring::run(db.clone(), scorer, shutdown.clone()));
+    background.spawn(upkeep::run(db.clone(), shutdown.clone()));
+    background.close();
+
+    let state = web::Data::new(State::new(db.clone(), lanes, config.sandbox_rail));
+    let verifier = web::Data::new(AccessTokenVerifier::from_auth_service(auth, config.clock.clone()));
+    let tokens = web::Data::new(tokens);
+    let server = Server {
+        service: clients::transactions::SERVICE,
+        listener,
+        workers: config.workers,
+        readiness: Readiness::default().check("database", move || {
+            let db = db.clone();
+            Box::pin(async move { db.ping().await })
+        }),
+        document: routes::document(),
+        shutdown,
+    };
+    let result = server
+        .serve(move |config| {
+            config
+                .app_data(state.clone())
+                .app_data(verifier.clone())
+                .app_data(tokens.clone());
+            routes::configure(config);
+        })
+        .await;
+    served.cancel();
+    background.wait().await;
+    result
 }

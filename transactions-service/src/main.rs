@@ -3,5 +3,10 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    shared::process::main("transactions-service", 8083, transactions_service::serve, transactions_service::migrate)
+    shared::process::main(
+        "transactions-service",
+        8083,
+        transactions_service::serve,
+        transactions_service::migrate,
+    )
 }

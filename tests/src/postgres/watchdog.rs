@@ -8,7 +8,8 @@ use std::process::{Child, ExitStatus, Stdio};
 
 use anyhow::Context;
 
-use super::{Home, server_user};
+use super::home::Home;
+use super::server_user;
 
 /// Arguments: the signal that stops the server, its data directory, and what to remove afterwards, if anything. Each line
 /// of input is the pid of the server to stop at the end of input, or empty when there is none.

@@ -1,0 +1,79 @@
+//! What became of a request, by its `Idempotency-Key`: for a client that lost the answer.
+
+use actix_web::{get, web};
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use serde::Serialize;
+use shared::id::{TransferId, UserId};
+use shared::openapi::{AuthErrors, CommonErrors};
+use shared::{ApiError, Principal};
+use utoipa::ToSchema;
+
+use crate::schema::idempotency_keys;
+use crate::state::State;
+
+/// The answer that a request got.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = IdempotencyKey)]
+pub struct IdempotencyKeyRecord {
+    key: String,
+    /// The HTTP status of the answer.
+    #[schema(example = 201)]
+    status: i16,
+    /// The body of the answer.
+    #[schema(value_type = Object)]
+    body: serde_json::Value,
+    /// The transfer that the request made or would have made; there is none with this id when the answer is a refusal.
+    transfer_id: TransferId,
+    created_at: DateTime<Utc>,
+}
+
+/// Learn what became of one of your requests.
+///
+/// 404 means that no request with this key has taken effect; it may still be on its way if you sent it just now.
+#[utoipa::path(
+    tag = "idempotency keys",
+    params(("key" = String, Path, description = "The `Idempotency-Key` that was sent")),
+    responses(
+        (status = 200, description = "The answer that the request got", body = IdempotencyKeyRecord),
+        (status = 404, description = "`not_found`", body = shared::error::Problem, content_type = "application/problem+json"),
+        AuthErrors, CommonErrors,
+    ),
+    security(("access_token" = [])),
+)]
+#[get("/api/v1/idempotency-keys/{key}")]
+pub async fn get_idempotency_key(
+    principal: Principal,
+    key: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<web::Json<IdempotencyKeyRecord>, ApiError> {
+    let mut conn = state.db.connection().await?;
+    let row = find(&mut conn, principal.user_id, &key).await?;
+    let body = serde_json::from_str(&row.body).map_err(ApiError::internal)?;
+    Ok(web::Json(IdempotencyKeyRecord {
+        key: row.key,
+        status: row.status,
+        body,
+        transfer_id: row.transfer_id,
+        created_at: row.created_at,
+    }))
+}
+
+#[derive(HasQuery)]
+#[diesel(table_name = idempotency_keys)]
+struct KeyRow {
+    key: String,
+    transfer_id: TransferId,
+    status: i16,
+    body: String,
+    created_at: DateTime<Utc>,
+}
+
+async fn find(conn: &mut AsyncPgConnection, owner: UserId, key: &str) -> QueryResult<KeyRow> {
+    KeyRow::query()
+        .filter(idempotency_keys::owner_id.eq(owner))
+        .filter(idempotency_keys::key.eq(key))
+        .first(conn)
+        .await
+}

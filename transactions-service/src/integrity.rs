@@ -1,0 +1,87 @@
+//! The invariants of the books, checked over all of them in one snapshot.
+//!
+//! A check is one SQL query that returns what violates it, so none is the proof. Another reading of the same facts than the
+//! code that wrote them: nothing of the lane is reused here.
+
+pub mod handlers;
+
+/// A check and the query for its violations, which returns one line of text each.
+pub struct Check {
+    pub code: &'static str,
+    pub title: &'static str,
+    pub violations: &'static str,
+}
+
+pub const CHECKS: [Check; 8] = [
+    Check {
+        code: "I1",
+        title: "All postings of a currency sum to zero",
+        violations: "SELECT format('%s: %s', currency, sum(signed)) FROM (
+                SELECT currency, CASE direction WHEN 'credit' THEN amount ELSE -amount END AS signed FROM postings
+            ) AS legs GROUP BY currency HAVING sum(signed) <> 0",
+    },
+    Check {
+        code: "I2",
+        title: "The postings of each transfer sum to zero, and posted transfers have them",
+        violations: "SELECT format('transfer %s: %s postings, sum %s', coalesce(id, transfer_id), legs, total)
+            FROM transfers FULL JOIN (
+                SELECT transfer_id, count(*) AS legs, sum(CASE direction WHEN 'credit' THEN amount ELSE -amount END) AS total
+                FROM postings GROUP BY transfer_id
+            ) AS written ON transfer_id = id
+            WHERE (status = 'posted') IS DISTINCT FROM (coalesce(legs, 0) = 2) OR coalesce(legs, 0) NOT IN (0, 2) OR total <> 0",
+    },
+    Check {
+        code: "I3",
+        title: "Each balance is its last posting's balance and the sum of its postings",
+        violations: "SELECT format('account %s: balance %s, last posting %s, sum %s', id, posted, last, total)
+            FROM ledger_accounts LEFT JOIN LATERAL (
+                SELECT coalesce(sum(CASE direction WHEN 'credit' THEN amount ELSE -amount END), 0) AS total,
+                    coalesce((array_agg(balance_after ORDER BY sequence DESC))[1], 0) AS last
+                FROM postings WHERE account_id = id
+            ) AS history ON true
+            WHERE posted <> total OR posted <> last",
+    },
+    Check {
+        code: "I4",
+        title: "Postings of each account are numbered 1 to n without a gap, and n is its version",
+        violations: "SELECT format('account %s: version %s, %s postings, highest %s', id, version, numbered, highest)
+            FROM ledger_accounts LEFT JOIN LATERAL (
+                SELECT count(DISTINCT sequence) AS numbered, count(*) AS all_of_them, coalesce(max(sequence), 0) AS highest
+                FROM postings WHERE account_id = id
+            ) AS history ON true
+            WHERE version <> numbered OR numbered <> all_of_them OR numbered <> highest",
+    },
+    Check {
+        code: "I5",
+        title: "No account was below its floor after any posting",
+        violations: "SELECT format('account %s: %s at posting %s', account_id, balance_after, sequence)
+            FROM postings JOIN ledger_accounts ON id = account_id WHERE balance_after < floor",
+    },
+    Check {
+        code: "I6",
+        title: "Holds are taken at most once, and what is open of them is what accounts hold",
+        violations: "SELECT format('account %s: holds %s, open holds %s', ledger_accounts.id, held, open)
+            FROM ledger_accounts LEFT JOIN LATERAL (
+                SELECT coalesce(sum(amount - captured - released), 0) AS open FROM holds WHERE account_id = ledger_accounts.id
+            ) AS of_account ON true
+            WHERE held <> open
+            UNION ALL
+            SELECT format('hold %s: %s captured, %s released of %s', id, captured, released, amount)
+            FROM holds WHERE captured < 0 OR released < 0 OR captured + released > amount",
+    },
+    Check {
+        code: "I7",
+        title: "Each stored answer that moved money has its transfer, and no refusal has one that posted",
+        violations: "SELECT format('key %s of %s: status %s, transfer %s', key, owner_id, keys.status, transfers.status)
+            FROM idempotency_keys AS keys LEFT JOIN transfers ON id = transfer_id
+            WHERE (keys.status = 201 AND id IS NULL)
+               OR (keys.status = 422 AND transfers.status = 'posted' AND decided_by IS NULL)",
+    },
+    Check {
+        code: "I9",
+        title: "Each posted transfer has exactly one event that says so",
+        violations: "SELECT format('transfer %s: %s events', transfers.id, count(outbox.id))
+            FROM transfers LEFT JOIN outbox ON transfer_id = transfers.id AND outbox.kind = 'transfer.posted'
+            WHERE status = 'posted' GROUP BY transfers.id HAVING count(outbox.id) <> 1",
+    },
+];

@@ -1,0 +1,178 @@
+//! Ledger accounts and their postings, outside the lane. Balances are only read here.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use shared::clients::transactions::{Direction, LedgerAccount, LedgerStatus, Posting};
+use shared::id::{AccountId, TransferId, UserId};
+use shared::page::Limit;
+use shared::{ApiError, Currency};
+
+use super::parse_status;
+use crate::schema::{ledger_accounts, postings};
+
+#[derive(Debug, HasQuery)]
+#[diesel(table_name = ledger_accounts)]
+pub struct LedgerAccountRow {
+    pub id: AccountId,
+    pub holder_id: Option<UserId>,
+    pub currency: Currency,
+    pub status: String,
+    pub posted: i64,
+    pub held: i64,
+}
+
+impl LedgerAccountRow {
+    pub fn status(&self) -> Result<LedgerStatus, ApiError> {
+        parse_status(&self.status)
+            .ok_or_else(|| ApiError::internal(anyhow::anyhow!("unknown status {}", self.status)))
+    }
+}
+
+impl TryFrom<LedgerAccountRow> for LedgerAccount {
+    type Error = ApiError;
+
+    fn try_from(row: LedgerAccountRow) -> Result<Self, ApiError> {
+        let status = row.status()?;
+        let overflow = || ApiError::internal(anyhow::anyhow!("the balance of {} overflows", row.id));
+        Ok(Self {
+            account_id: row.id,
+            holder_id: row.holder_id,
+            currency: row.currency,
+            status,
+            posted: row.posted,
+            held: row.held,
+            available: row.posted.checked_sub(row.held).ok_or_else(overflow)?,
+        })
+    }
+}
+
+/// Opens a customer's account with a balance of zero, unless it is there already.
+pub async fn insert_customer_account(
+    conn: &mut AsyncPgConnection,
+    id: AccountId,
+    holder: UserId,
+    currency: Currency,
+) -> QueryResult<()> {
+    diesel::insert_into(ledger_accounts::table)
+        .values((
+            ledger_accounts::id.eq(id),
+            ledger_accounts::kind.eq("customer"),
+            ledger_accounts::holder_id.eq(holder),
+            ledger_accounts::currency.eq(currency),
+            ledger_accounts::floor.eq(0),
+        ))
+        .on_conflict_do_nothing()
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The clearing account of a rail and currency, made when it is first needed.
+pub async fn clearing_account(
+    conn: &mut AsyncPgConnection,
+    rail: &str,
+    currency: Currency,
+) -> QueryResult<AccountId> {
+    diesel::insert_into(ledger_accounts::table)
+        .values((
+            ledger_accounts::id.eq(AccountId::new()),
+            ledger_accounts::kind.eq("clearing"),
+            ledger_accounts::rail.eq(rail),
+            ledger_accounts::currency.eq(currency),
+        ))
+        .on_conflict_do_nothing()
+        .execute(conn)
+        .await?;
+    ledger_accounts::table
+        .filter(ledger_accounts::kind.eq("clearing"))
+        .filter(ledger_accounts::rail.eq(rail))
+        .filter(ledger_accounts::currency.eq(currency))
+        .select(ledger_accounts::id)
+        .first(conn)
+        .await
+}
+
+pub async fn find(conn: &mut AsyncPgConnection, id: AccountId) -> QueryResult<LedgerAccountRow> {
+    LedgerAccountRow::query()
+        .filter(ledger_accounts::id.eq(id))
+        .first(conn)
+        .await
+}
+
+pub async fn find_many(
+    conn: &mut AsyncPgConnection,
+    ids: &[AccountId],
+) -> QueryResult<Vec<LedgerAccountRow>> {
+    LedgerAccountRow::query()
+        .filter(ledger_accounts::id.eq_any(ids))
+        .load(conn)
+        .await
+}
+
+/// The account, locked as the lane locks it.
+pub async fn lock(conn: &mut AsyncPgConnection, id: AccountId) -> QueryResult<LedgerAccountRow> {
+    LedgerAccountRow::query()
+        .filter(ledger_accounts::id.eq(id))
+        .for_no_key_update()
+        .first(conn)
+        .await
+}
+
+pub async fn update_status(conn: &mut AsyncPgConnection, id: AccountId, status: &str) -> QueryResult<()> {
+    diesel::update(ledger_accounts::table.find(id))
+        .set(ledger_accounts::status.eq(status))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+#[derive(Debug, HasQuery)]
+#[diesel(table_name = postings)]
+pub struct PostingRow {
+    transfer_id: TransferId,
+    account_id: AccountId,
+    pub sequence: i64,
+    direction: String,
+    amount: i64,
+    currency: Currency,
+    balance_after: i64,
+    posted_at: DateTime<Utc>,
+}
+
+impl From<PostingRow> for Posting {
+    fn from(row: PostingRow) -> Self {
+        // A CHECK keeps the column to these two words.
+        let direction = if row.direction == "debit" {
+            Direction::Debit
+        } else {
+            Direction::Credit
+        };
+        Self {
+            account_id: row.account_id,
+            transfer_id: row.transfer_id,
+            sequence: row.sequence,
+            direction,
+            amount: row.amount,
+            currency: row.currency,
+            balance_after: row.balance_after,
+            posted_at: row.posted_at,
+        }
+    }
+}
+
+/// Newest first, before the posting with sequence `before`.
+pub async fn list_postings(
+    conn: &mut AsyncPgConnection,
+    account: AccountId,
+    before: Option<i64>,
+    limit: Limit,
+) -> QueryResult<Vec<PostingRow>> {
+    PostingRow::query()
+        .filter(postings::account_id.eq(account))
+        .filter(postings::sequence.lt(before.unwrap_or(i64::MAX)))
+        .order(postings::sequence.desc())
+        .limit(limit.rows_to_load())
+        .load(conn)
+        .await
+}

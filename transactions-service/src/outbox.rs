@@ -1,0 +1,131 @@
+//! The outbox: facts in the order they became facts, and their way to `ml-service`.
+//!
+//! A sequence is handed out before its transaction commits, so a reader that follows it alone would skip what commits
+//! late. A row carries its transaction's id instead, and is read only once every older transaction has ended.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use shared::clients::ml::{MlClient, Observation, ObservationBatch, Position};
+use shared::{ApiError, Db};
+use tokio_util::sync::CancellationToken;
+
+use crate::schema::outbox;
+use crate::transfer::{TransferKind, TransferRecord};
+
+const BATCH: i64 = 1000;
+const IDLE_PAUSE: Duration = Duration::from_millis(200);
+const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
+
+/// Tells `ml-service` of every posted transfer until `shutdown`. The receiver keeps the position, in the transaction that
+/// applies the facts, so each counts exactly once however many relays run and whatever crashes.
+pub async fn relay(db: Db, ml: MlClient, shutdown: CancellationToken) {
+    let mut position = None;
+    while !shutdown.is_cancelled() {
+        let pause = match relay_once(&db, &ml, position).await {
+            Ok(Step {
+                position: now,
+                caught_up,
+            }) => {
+                position = Some(now);
+                if caught_up { IDLE_PAUSE } else { Duration::ZERO }
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "facts are not reaching ml-service; they wait in the outbox");
+                position = None;
+                TROUBLE_PAUSE
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+}
+
+struct Step {
+    position: Position,
+    caught_up: bool,
+}
+
+async fn relay_once(db: &Db, ml: &MlClient, position: Option<Position>) -> Result<Step, ApiError> {
+    let after = match position {
+        Some(position) => position,
+        None => ml.observed_up_to().await?.position,
+    };
+    let mut conn = db.connection().await?;
+    let rows = read_after(&mut conn, after, BATCH).await?;
+    drop(conn);
+    let Some(last) = rows.last() else {
+        return Ok(Step {
+            position: after,
+            caught_up: true,
+        });
+    };
+    let next = Position {
+        xid: last.xid,
+        sequence: last.sequence,
+    };
+    let caught_up = i64::try_from(rows.len()).is_ok_and(|count| count < BATCH);
+    let observations = rows.into_iter().filter_map(observation_of).collect();
+    let observed = ml
+        .observe(&ObservationBatch {
+            after,
+            next,
+            observations,
+        })
+        .await?;
+    metrics::counter!("outbox_relayed_total").increment(1);
+    Ok(Step {
+        position: observed.position,
+        caught_up,
+    })
+}
+
+#[derive(Debug, HasQuery)]
+#[diesel(table_name = outbox)]
+pub struct OutboxRow {
+    pub xid: i64,
+    pub sequence: i64,
+    pub kind: String,
+    pub payload: serde_json::Value,
+}
+
+/// The facts after `position`, none of which can still be preceded by another.
+pub async fn read_after(
+    conn: &mut AsyncPgConnection,
+    position: Position,
+    limit: i64,
+) -> QueryResult<Vec<OutboxRow>> {
+    let oldest_running = diesel::dsl::sql::<BigInt>("pg_snapshot_xmin(pg_current_snapshot())::text::bigint");
+    OutboxRow::query()
+        .filter(
+            diesel::dsl::sql::<diesel::sql_types::Bool>("(xid, sequence) > (")
+                .bind::<BigInt, _>(position.xid)
+                .sql(", ")
+                .bind::<BigInt, _>(position.sequence)
+                .sql(")"),
+        )
+        .filter(outbox::xid.lt(oldest_running))
+        .order((outbox::xid, outbox::sequence))
+        .limit(limit)
+        .load(conn)
+        .await
+}
+
+/// Money that enters says nothing about how an account pays.
+fn observation_of(row: OutboxRow) -> Option<Observation> {
+    if row.kind != "transfer.posted" {
+        return None;
+    }
+    let transfer: TransferRecord = serde_json::from_value(row.payload).ok()?;
+    (transfer.kind != TransferKind::Deposit).then(|| Observation {
+        debit_account_id: transfer.debit_account_id,
+        credit_account_id: transfer.credit_account_id,
+        amount: transfer.amount.minor(),
+        currency: transfer.currency,
+        posted_at: transfer.completed_at.unwrap_or(transfer.created_at),
+    })
+}

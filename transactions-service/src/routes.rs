@@ -1,0 +1,45 @@
+//! The table of endpoints.
+
+use utoipa::openapi::OpenApi;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::{idempotency_key, integrity, ledger_account, payment, transfer};
+
+pub fn configure(config: &mut ServiceConfig<'_>) {
+    config
+        .service(transfer::handlers::create_transfer)
+        .service(transfer::handlers::list_transfers)
+        .service(transfer::handlers::get_transfer)
+        .service(transfer::handlers::approve_transfer)
+        .service(transfer::handlers::reject_transfer)
+        .service(payment::create_deposit)
+        .service(payment::create_withdrawal)
+        .service(idempotency_key::get_idempotency_key)
+        .service(integrity::handlers::check_integrity)
+        .map(internal);
+}
+
+/// For the other services only, and so not in the public document.
+fn internal(config: &mut actix_web::web::ServiceConfig) -> &mut actix_web::web::ServiceConfig {
+    config
+        .service(ledger_account::handlers::open_ledger_account)
+        .service(ledger_account::handlers::set_ledger_account_status)
+        .service(ledger_account::handlers::query_ledger_accounts)
+        .service(ledger_account::handlers::list_postings)
+}
+
+pub fn document() -> OpenApi {
+    shared::openapi::document(
+        "Transactions",
+        "Transfers, payments, and the ledger behind them.",
+        configure,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn openapi_json_is_what_the_handlers_say() {
+        shared::openapi::check_golden(&super::document(), env!("CARGO_MANIFEST_DIR")).unwrap();
+    }
+}

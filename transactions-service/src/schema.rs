@@ -1,0 +1,100 @@
+// @generated automatically by Diesel CLI.
+
+diesel::table! {
+    holds (id) {
+        id -> Uuid,
+        account_id -> Uuid,
+        transfer_id -> Uuid,
+        amount -> Int8,
+        captured -> Int8,
+        released -> Int8,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (owner_id, key) {
+        owner_id -> Uuid,
+        key -> Text,
+        fingerprint -> Bytea,
+        transfer_id -> Uuid,
+        status -> Int2,
+        body -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    ledger_accounts (id) {
+        id -> Uuid,
+        kind -> Text,
+        holder_id -> Nullable<Uuid>,
+        rail -> Nullable<Text>,
+        currency -> Text,
+        status -> Text,
+        posted -> Int8,
+        held -> Int8,
+        floor -> Nullable<Int8>,
+        version -> Int8,
+        opened_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    outbox (xid, sequence) {
+        xid -> Int8,
+        sequence -> Int8,
+        id -> Uuid,
+        kind -> Text,
+        transfer_id -> Uuid,
+        payload -> Jsonb,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    postings (account_id, sequence, transfer_id) {
+        transfer_id -> Uuid,
+        account_id -> Uuid,
+        sequence -> Int8,
+        direction -> Text,
+        amount -> Int8,
+        currency -> Text,
+        balance_after -> Int8,
+        posted_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    transfers (id) {
+        id -> Uuid,
+        kind -> Text,
+        status -> Text,
+        debit_account_id -> Uuid,
+        credit_account_id -> Uuid,
+        debit_holder_id -> Nullable<Uuid>,
+        credit_holder_id -> Nullable<Uuid>,
+        amount -> Int8,
+        currency -> Text,
+        description -> Nullable<Text>,
+        metadata -> Nullable<Jsonb>,
+        initiated_by -> Uuid,
+        rejection_code -> Nullable<Text>,
+        hold_id -> Nullable<Uuid>,
+        risk_score -> Nullable<Int2>,
+        risk_decision -> Nullable<Text>,
+        risk_reasons -> Nullable<Jsonb>,
+        decided_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        completed_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(
+    holds,
+    idempotency_keys,
+    ledger_accounts,
+    outbox,
+    postings,
+    transfers,
+);

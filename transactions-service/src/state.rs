@@ -1,0 +1,44 @@
+//! What handlers work with.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use shared::id::AccountId;
+use shared::{Currency, Db};
+
+use crate::lane::Lanes;
+
+pub struct State {
+    pub db: Db,
+    pub lanes: Lanes,
+    /// Whether money can be made to enter and leave over the sandbox rail.
+    pub sandbox_rail: bool,
+    clearing_accounts: RwLock<HashMap<Currency, AccountId>>,
+}
+
+impl State {
+    pub fn new(db: Db, lanes: Lanes, sandbox_rail: bool) -> Self {
+        Self {
+            db,
+            lanes,
+            sandbox_rail,
+            clearing_accounts: RwLock::default(),
+        }
+    }
+
+    /// A clearing account that was looked up before; it never changes.
+    pub fn known_clearing_account(&self, currency: Currency) -> Option<AccountId> {
+        self.clearing_accounts
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&currency)
+            .copied()
+    }
+
+    pub fn remember_clearing_account(&self, currency: Currency, id: AccountId) {
+        self.clearing_accounts
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(currency, id);
+    }
+}

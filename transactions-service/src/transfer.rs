@@ -1,0 +1,262 @@
+//! A transfer: what was asked for, what became of it, and how it is shown.
+
+pub mod handlers;
+pub mod queries;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, Serialize};
+use shared::clients::ml::{Decision, Reason};
+use shared::id::{AccountId, HoldId, TransferId, UserId};
+use shared::{Amount, Currency};
+use utoipa::ToSchema;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferKind {
+    /// Between two accounts of the platform.
+    Transfer,
+    /// Money that enters over a rail.
+    Deposit,
+    /// Money that leaves over a rail.
+    Withdrawal,
+}
+
+impl TransferKind {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Transfer => "transfer",
+            Self::Deposit => "deposit",
+            Self::Withdrawal => "withdrawal",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferStatus {
+    /// The money moved.
+    Posted,
+    /// The money is held and a person decides.
+    InReview,
+    /// Nothing moved, for `rejection_code`.
+    Rejected,
+}
+
+impl TransferStatus {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Posted => "posted",
+            Self::InReview => "in_review",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// Why a transfer was recorded as rejected.
+pub const BLOCKED_BY_RISK: &str = "blocked_by_risk";
+pub const REJECTED_IN_REVIEW: &str = "rejected_in_review";
+
+/// What somebody wants to move. It cannot be invalid in itself; the lane decides it against the accounts.
+#[derive(Clone, Debug)]
+pub struct TransferOrder {
+    pub id: TransferId,
+    pub kind: TransferKind,
+    pub debit_account_id: AccountId,
+    pub credit_account_id: AccountId,
+    pub amount: Amount,
+    pub currency: Currency,
+    pub description: Option<Description>,
+    pub metadata: Option<Metadata>,
+    pub initiated_by: UserId,
+}
+
+/// What a person decided about a transfer in review.
+#[derive(Clone, Debug)]
+pub struct ReviewDecision {
+    /// As it was asked for; this never changes.
+    pub order: TransferOrder,
+    pub created_at: DateTime<Utc>,
+    pub hold_id: HoldId,
+    pub approve: bool,
+    pub decided_by: UserId,
+}
+
+/// A transfer, as clients see it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Transfer)]
+pub struct TransferRecord {
+    pub id: TransferId,
+    pub kind: TransferKind,
+    pub status: TransferStatus,
+    /// The account that pays. Of a deposit, the rail's clearing account.
+    pub debit_account_id: AccountId,
+    /// The account that is paid. Of a withdrawal, the rail's clearing account.
+    pub credit_account_id: AccountId,
+    pub amount: Amount,
+    pub currency: Currency,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<Description>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Metadata>,
+    /// Why it was rejected: `blocked_by_risk` or `rejected_in_review`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejection_code: Option<String>,
+    pub created_at: DateTime<Utc>,
+    /// When it was posted or rejected; absent while it is in review.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<DateTime<Utc>>,
+    /// How suspicious it looked. Shown to `compliance` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Risk>,
+}
+
+impl TransferRecord {
+    /// An order, with what became of it.
+    pub fn new(
+        order: &TransferOrder,
+        status: TransferStatus,
+        created_at: DateTime<Utc>,
+        completed_at: Option<DateTime<Utc>>,
+    ) -> Self {
+        Self {
+            id: order.id,
+            kind: order.kind,
+            status,
+            debit_account_id: order.debit_account_id,
+            credit_account_id: order.credit_account_id,
+            amount: order.amount,
+            currency: order.currency,
+            description: order.description.clone(),
+            metadata: order.metadata.clone(),
+            rejection_code: None,
+            created_at,
+            completed_at,
+            risk: None,
+        }
+    }
+
+    pub fn rejected_for(mut self, code: &str) -> Self {
+        self.rejection_code = Some(code.to_owned());
+        self
+    }
+}
+
+/// The fraud score of a transfer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Risk {
+    /// 0 to 1000.
+    pub score: u16,
+    pub decision: Decision,
+    pub reasons: Vec<Reason>,
+}
+
+/// Free text on a transfer: 1 to 140 characters, none of them a control character.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = String, min_length = 1, max_length = 140, example = "Rent for December")]
+pub struct Description(String);
+
+#[derive(Debug, thiserror::Error)]
+#[error("expected 1 to 140 characters, none of them a control character")]
+pub struct InvalidDescription;
+
+impl TryFrom<String> for Description {
+    type Error = InvalidDescription;
+
+    fn try_from(text: String) -> Result<Self, InvalidDescription> {
+        let length_is_right = (1..=140).contains(&text.chars().count());
+        (length_is_right && !text.chars().any(char::is_control))
+            .then_some(Self(text))
+            .ok_or(InvalidDescription)
+    }
+}
+
+impl<'de> Deserialize<'de> for Description {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .try_into()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Display for Description {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The client's own key and value pairs: at most 20; keys of 1 to 40 characters out of `A-Z a-z 0-9 _ . -`, values of at
+/// most 500 characters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = BTreeMap<String, String>, example = json!({"order": "A-1001"}))]
+pub struct Metadata(BTreeMap<String, String>);
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "expected at most 20 pairs; keys of 1 to 40 letters, digits, `_`, `.` or `-`; text values of at most 500 characters without control characters"
+)]
+pub struct InvalidMetadata;
+
+impl TryFrom<BTreeMap<String, String>> for Metadata {
+    type Error = InvalidMetadata;
+
+    fn try_from(pairs: BTreeMap<String, String>) -> Result<Self, InvalidMetadata> {
+        let key_is_right = |key: &str| {
+            (1..=40).contains(&key.len())
+                && key
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+        };
+        let value_is_right =
+            |value: &str| value.chars().count() <= 500 && !value.chars().any(char::is_control);
+        let valid = pairs.len() <= 20
+            && pairs
+                .iter()
+                .all(|(key, value)| key_is_right(key) && value_is_right(value));
+        valid.then_some(Self(pairs)).ok_or(InvalidMetadata)
+    }
+}
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        BTreeMap::deserialize(deserializer)?
+            .try_into()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_is_short_and_printable() {
+        for (text, valid) in [
+            ("Rent", true),
+            ("Miete für März ☀", true),
+            ("", false),
+            ("a\nb", false),
+            ("\u{0}", false),
+        ] {
+            assert_eq!(Description::try_from(text.to_owned()).is_ok(), valid, "{text:?}");
+        }
+        assert!(Description::try_from("x".repeat(141)).is_err());
+    }
+
+    #[test]
+    fn metadata_is_bounded() {
+        let pairs = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        assert!(Metadata::try_from(pairs("order.id-1_A", "A-1001")).is_ok());
+        assert!(Metadata::try_from(pairs("", "x")).is_err());
+        assert!(Metadata::try_from(pairs("a b", "x")).is_err());
+        assert!(Metadata::try_from(pairs("a", &"x".repeat(501))).is_err());
+        let many = (0..21)
+            .map(|number| (number.to_string(), String::new()))
+            .collect();
+        assert!(Metadata::try_from(BTreeMap::clone(&many)).is_err());
+    }
+}

@@ -1,0 +1,163 @@
+//! Reading transfers. They are written by the lane.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use serde::de::DeserializeOwned;
+use shared::id::{AccountId, HoldId, TransferId, UserId};
+use shared::page::Limit;
+use shared::{Amount, ApiError, Currency};
+
+use super::{Risk, TransferOrder, TransferRecord, TransferStatus};
+use crate::schema::transfers;
+
+#[derive(Debug, HasQuery)]
+#[diesel(table_name = transfers)]
+pub struct TransferRow {
+    pub id: TransferId,
+    pub kind: String,
+    pub status: String,
+    pub debit_account_id: AccountId,
+    pub credit_account_id: AccountId,
+    pub debit_holder_id: Option<UserId>,
+    pub credit_holder_id: Option<UserId>,
+    pub amount: i64,
+    pub currency: Currency,
+    pub description: Option<String>,
+    pub metadata: Option<serde_json::Value>,
+    pub initiated_by: UserId,
+    pub rejection_code: Option<String>,
+    pub hold_id: Option<HoldId>,
+    pub risk_score: Option<i16>,
+    pub risk_decision: Option<String>,
+    pub risk_reasons: Option<serde_json::Value>,
+    pub created_at: DateTime<Utc>,
+    pub completed_at: Option<DateTime<Utc>>,
+}
+
+impl TransferRow {
+    /// Its payer always sees it; its payee once it is posted.
+    pub fn visible_to(&self, user: UserId) -> bool {
+        self.debit_holder_id == Some(user)
+            || self.initiated_by == user
+            || (self.credit_holder_id == Some(user) && self.status == TransferStatus::Posted.word())
+    }
+
+    /// What was asked for, and the hold if there is one.
+    pub fn into_order(self) -> Result<(TransferOrder, Option<HoldId>), ApiError> {
+        let order = TransferOrder {
+            id: self.id,
+            kind: word(self.kind)?,
+            debit_account_id: self.debit_account_id,
+            credit_account_id: self.credit_account_id,
+            amount: Amount::try_from(self.amount).map_err(ApiError::internal)?,
+            currency: self.currency,
+            description: self
+                .description
+                .map(TryInto::try_into)
+                .transpose()
+                .map_err(ApiError::internal)?,
+            metadata: self
+                .metadata
+                .map(serde_json::from_value)
+                .transpose()
+                .map_err(ApiError::internal)?,
+            initiated_by: self.initiated_by,
+        };
+        Ok((order, self.hold_id))
+    }
+
+    pub fn into_record(mut self, with_risk: bool) -> Result<TransferRecord, ApiError> {
+        let status = word(std::mem::take(&mut self.status))?;
+        let (created_at, completed_at) = (self.created_at, self.completed_at);
+        let rejection_code = self.rejection_code.take();
+        let risk = if with_risk { self.take_risk()? } else { None };
+        let (order, _) = self.into_order()?;
+        let record = TransferRecord::new(&order, status, created_at, completed_at);
+        Ok(TransferRecord {
+            rejection_code,
+            risk,
+            ..record
+        })
+    }
+
+    fn take_risk(&mut self) -> Result<Option<Risk>, ApiError> {
+        let (Some(score), Some(decision), Some(reasons)) = (
+            self.risk_score.take(),
+            self.risk_decision.take(),
+            self.risk_reasons.take(),
+        ) else {
+            return Ok(None);
+        };
+        Ok(Some(Risk {
+            score: score.try_into().map_err(ApiError::internal)?,
+            decision: word(decision)?,
+            reasons: serde_json::from_value(reasons).map_err(ApiError::internal)?,
+        }))
+    }
+}
+
+/// A word of the database as the enum that the wire spells the same way.
+fn word<T: DeserializeOwned>(text: String) -> Result<T, ApiError> {
+    serde_json::from_value(serde_json::Value::String(text)).map_err(ApiError::internal)
+}
+
+pub async fn find(conn: &mut AsyncPgConnection, id: TransferId) -> QueryResult<TransferRow> {
+    TransferRow::query()
+        .filter(transfers::id.eq(id))
+        .first(conn)
+        .await
+}
+
+/// Newest first: those a user pays, and those posted to a user. Each half walks an index of its own, so a page costs the
+/// same however long the history is.
+pub async fn list_of_holder(
+    conn: &mut AsyncPgConnection,
+    holder: UserId,
+    status: Option<TransferStatus>,
+    after: Option<TransferId>,
+    limit: Limit,
+) -> QueryResult<Vec<TransferRow>> {
+    let before = after.unwrap_or(TransferId::from_uuid(uuid::Uuid::max()));
+    let status = status.map(TransferStatus::word);
+    let mut sent = TransferRow::query()
+        .filter(transfers::debit_holder_id.eq(holder))
+        .filter(transfers::id.lt(before))
+        .order(transfers::id.desc())
+        .limit(limit.rows_to_load())
+        .into_boxed();
+    let mut received = TransferRow::query()
+        .filter(transfers::credit_holder_id.eq(holder))
+        .filter(transfers::status.eq(TransferStatus::Posted.word()))
+        .filter(transfers::id.lt(before))
+        .order(transfers::id.desc())
+        .limit(limit.rows_to_load())
+        .into_boxed();
+    if let Some(status) = status {
+        sent = sent.filter(transfers::status.eq(status));
+        received = received.filter(transfers::status.eq(status));
+    }
+    let mut rows = sent.load(conn).await?;
+    rows.extend(received.load(conn).await?);
+    rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.id));
+    // Between two accounts of the same holder a transfer is in both halves.
+    rows.dedup_by_key(|row| row.id);
+    rows.truncate(usize::try_from(limit.rows_to_load()).unwrap_or(usize::MAX));
+    Ok(rows)
+}
+
+/// Newest first: everybody's transfers that wait for a decision.
+pub async fn list_in_review(
+    conn: &mut AsyncPgConnection,
+    after: Option<TransferId>,
+    limit: Limit,
+) -> QueryResult<Vec<TransferRow>> {
+    let before = after.unwrap_or(TransferId::from_uuid(uuid::Uuid::max()));
+    TransferRow::query()
+        .filter(transfers::status.eq(TransferStatus::InReview.word()))
+        .filter(transfers::id.lt(before))
+        .order(transfers::id.desc())
+        .limit(limit.rows_to_load())
+        .load(conn)
+        .await
+}
