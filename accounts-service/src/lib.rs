@@ -1,13 +1,31 @@
+//! `accounts-service`: the accounts that customers have ([`account`]), each with a ledger account of the same id in
+//! `transactions-service`.
+//!
+//! Deliberately absent: money. A balance is read from the ledger, and what may move is decided there.
+
+pub mod account;
 pub mod config;
+pub mod idempotency_key;
+pub mod routes;
+pub mod schema;
+pub mod state;
 
 use std::net::TcpListener;
 
+use actix_web::web;
 use anyhow::Context;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use shared::access_token::AccessTokenVerifier;
+use shared::clients::transactions::{self, TransactionsClient};
 use shared::config::Env;
+use shared::server::{Readiness, Server};
+use shared::{Db, HttpClient, ServiceTokens};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+use state::AppState;
+
+const SERVICE: &str = "accounts-service";
 
 /// The schema that this service owns.
 pub const SCHEMA: &str = "accounts";
@@ -22,11 +40,42 @@ pub async fn serve(env: Env, listener: TcpListener, shutdown: CancellationToken)
 pub async fn migrate(mut env: Env) -> anyhow::Result<()> {
     let url = env.secret_url("MIGRATION_DATABASE_URL");
     let url = env.finish(url)?;
-    shared::db::migrate::migrate(SCHEMA, &url, MIGRATIONS).await.context("accounts-service migrate")
+    shared::db::migrate::migrate(SCHEMA, &url, MIGRATIONS)
+        .await
+        .context("accounts-service migrate")
 }
 
 /// Runs the service on `listener` until `shutdown` is cancelled.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    drop((config, listener, shutdown));
+    let db = Db::new(SCHEMA, &config.db)?;
+    let tokens = ServiceTokens::new(SERVICE, &config.service_secrets, config.clock.clone())?;
+    let ledger = HttpClient::new(transactions::SERVICE, &config.transactions_url, Some(tokens))?;
+    let keys = HttpClient::new("auth-service", &config.auth_url, None)?;
+    let verifier = web::Data::new(AccessTokenVerifier::from_auth_service(keys, config.clock.clone()));
+    let state = web::Data::new(AppState {
+        db: db.clone(),
+        clock: config.clock,
+        ledger: TransactionsClient::new(ledger),
+    });
+    let readiness = Readiness::default().check("database", move || {
+        let db = db.clone();
+        Box::pin(async move { db.ping().await })
+    });
+    let repair = tokio::spawn(account::ledger::repair(state.clone(), shutdown.clone()));
+    let server = Server {
+        service: SERVICE,
+        listener,
+        workers: config.workers,
+        readiness,
+        document: routes::document(),
+        shutdown,
+    };
+    server
+        .serve(move |service| {
+            service.app_data(state.clone()).app_data(verifier.clone());
+            routes::configure(service);
+        })
+        .await?;
+    repair.await?;
     Ok(())
 }

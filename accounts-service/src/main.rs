@@ -3,5 +3,10 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    shared::process::main("accounts-service", 8082, accounts_service::serve, accounts_service::migrate)
+    shared::process::main(
+        "accounts-service",
+        8082,
+        accounts_service::serve,
+        accounts_service::migrate,
+    )
 }

@@ -7,6 +7,7 @@
 //! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services
 //! - `PASSWORD_HASH_MEMORY_KIB`, `PASSWORD_HASH_ITERATIONS`: Argon2id's cost, default 19456 and 2 (OWASP)
 //! - `PASSWORD_HASH_THREADS`: threads that hash, default 1
+//! - `PASSWORD_HASH_QUEUE`: how many passwords may be waiting or worked on before logins are shed, default 32
 //! - `WORKERS`: threads that serve requests, default 2
 //! - `BIND_ADDRESS`: default 127.0.0.1:8081; `LOG_FORMAT`: `pretty` or `json`; `RUST_LOG`
 
@@ -31,6 +32,7 @@ pub struct HashingConfig {
     pub memory_kib: u32,
     pub iterations: u32,
     pub threads: usize,
+    pub queue: usize,
 }
 
 impl Config {
@@ -38,12 +40,15 @@ impl Config {
         let config = Self {
             db: DbConfig::from_env(&mut env),
             signing_key: env.secret("SIGNING_KEY"),
-            previous_signing_key: env.optional::<String>("PREVIOUS_SIGNING_KEY").map(SecretString::from),
+            previous_signing_key: env
+                .optional::<String>("PREVIOUS_SIGNING_KEY")
+                .map(SecretString::from),
             service_secrets: env.secrets("SERVICE_SECRETS"),
             hashing: HashingConfig {
                 memory_kib: env.or("PASSWORD_HASH_MEMORY_KIB", 19_456),
                 iterations: env.or("PASSWORD_HASH_ITERATIONS", 2),
                 threads: env.or("PASSWORD_HASH_THREADS", 1),
+                queue: env.or("PASSWORD_HASH_QUEUE", 32),
             },
             workers: env.or("WORKERS", 2),
             clock: Clock::system(),

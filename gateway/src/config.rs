@@ -1,6 +1,6 @@
 //! The configuration of the gateway, from the environment:
 //!
-//! - `AUTH_URL`, `ACCOUNTS_URL`, `TRANSACTIONS_URL`: base URLs of the services behind it
+//! - `AUTH_URL`, `ACCOUNTS_URL`, `TRANSACTIONS_URL`: base URLs of the services behind it, without a path
 //! - `ADDRESS_LIMIT_PER_MINUTE`: requests of one address, default 600
 //! - `USER_LIMIT_PER_MINUTE`: requests of one user, default 1200
 //! - `LOGIN_LIMIT_PER_MINUTE`: registrations, logins and refreshes of one address, default 30
@@ -11,6 +11,10 @@
 
 use shared::Clock;
 use shared::config::Env;
+
+use crate::client_address::TrustedProxies;
+use crate::cors::Cors;
+use crate::state::parse_base_url;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -48,11 +52,86 @@ impl Config {
             workers: env.or("WORKERS", 2),
             clock: Clock::system(),
         };
+        for (name, why) in config.problems() {
+            env.refuse(name, why);
+        }
         env.finish(config)
+    }
+
+    /// The variables whose values cannot be used, with the reason of each.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let urls = [
+            ("AUTH_URL", &self.auth_url),
+            ("ACCOUNTS_URL", &self.accounts_url),
+            ("TRANSACTIONS_URL", &self.transactions_url),
+        ];
+        let set_urls = urls.into_iter().filter(|(_, url)| !url.is_empty());
+        let numbers = [
+            ("ADDRESS_LIMIT_PER_MINUTE", self.limits.address_per_minute == 0),
+            ("USER_LIMIT_PER_MINUTE", self.limits.user_per_minute == 0),
+            ("LOGIN_LIMIT_PER_MINUTE", self.limits.login_per_minute == 0),
+            ("WORKERS", self.workers == 0),
+        ];
+        let proxies = TrustedProxies::parse(&self.trusted_proxies).err();
+        let origins = Cors::parse(&self.cors_origins).err();
+        set_urls
+            .filter_map(|(name, url)| Some((name, parse_base_url(url).err()?)))
+            .chain(
+                numbers
+                    .into_iter()
+                    .filter(|(_, zero)| *zero)
+                    .map(|(name, _)| (name, "is zero".to_owned())),
+            )
+            .chain(proxies.map(|why| ("TRUSTED_PROXIES", why)))
+            .chain(origins.map(|why| ("CORS_ORIGINS", why)))
+            .collect()
     }
 }
 
 fn list(env: &mut Env, name: &'static str) -> Vec<String> {
     let text: String = env.or(name, String::new());
-    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_unusable_value_is_named() {
+        let env = Env::from_pairs([
+            ("AUTH_URL", "localhost:8081"),
+            ("ACCOUNTS_URL", "http://localhost:8082/api"),
+            ("TRUSTED_PROXIES", "10.0.0.0/8, 10.0.0.0/33"),
+            ("CORS_ORIGINS", "https://app.example.com, *"),
+            ("USER_LIMIT_PER_MINUTE", "0"),
+            ("WORKERS", "0"),
+        ]);
+        let text = Config::from_env(env).unwrap_err().to_string();
+        for problem in [
+            "AUTH_URL is not",
+            "ACCOUNTS_URL is not",
+            "TRANSACTIONS_URL is not set",
+            "TRUSTED_PROXIES holds `10.0.0.0/33`",
+            "CORS_ORIGINS holds `*`",
+            "USER_LIMIT_PER_MINUTE is zero",
+            "WORKERS is zero",
+        ] {
+            assert!(text.contains(problem), "{problem} in {text}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_usable() {
+        let env = Env::from_pairs([
+            ("AUTH_URL", "http://localhost:8081"),
+            ("ACCOUNTS_URL", "http://localhost:8082/"),
+            ("TRANSACTIONS_URL", "https://transactions.internal"),
+        ]);
+        assert_eq!(Config::from_env(env).unwrap().limits.address_per_minute, 600);
+    }
 }

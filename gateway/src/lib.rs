@@ -1,11 +1,40 @@
+//! The only public listener of the platform. It decides what is reachable, who may ask and how often, and sends the request
+//! on to the service that answers it; it also serves the documentation.
+//!
+//! Deliberately absent: any rule of the business, and any trust that a service could lean on. Services verify the access
+//! token themselves.
+
+mod breaker;
+mod client_address;
 pub mod config;
+mod cors;
+mod docs;
+mod edge;
+mod limits;
+mod openapi;
+mod proxy;
+mod request_target;
+mod routes;
+mod state;
 
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use actix_web::web::{Bytes, Data};
+use shared::HttpClient;
+use shared::access_token::AccessTokenVerifier;
 use shared::config::Env;
+use shared::server::{Readiness, Server};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use utoipa::openapi::OpenApi;
 
 pub use config::Config;
+use state::Gateway;
+
+const FORGET_IDLE_EVERY: Duration = Duration::from_secs(60);
 
 pub async fn serve(env: Env, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     run(Config::from_env(env)?, listener, shutdown).await
@@ -17,6 +46,51 @@ pub async fn migrate(_: Env) -> anyhow::Result<()> {
 
 /// Runs the gateway on `listener` until `shutdown` is cancelled.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    drop((config, listener, shutdown));
-    Ok(())
+    let gateway = Data::new(Gateway::new(&config)?);
+    let auth_service = HttpClient::new("auth-service", &config.auth_url, None)?;
+    let verifier = AccessTokenVerifier::from_auth_service(auth_service.clone(), config.clock.clone());
+    let verifier = Data::new(verifier);
+    let document = Bytes::from(serde_json::to_vec(&openapi::document()?)?);
+    let _forgetting = AbortOnDropHandle::new(tokio::spawn(forget_idle(Data::clone(&gateway))));
+    Server {
+        service: "gateway",
+        listener,
+        workers: config.workers,
+        readiness: readiness(auth_service),
+        // Its routes are not described by a document of its own.
+        document: OpenApi::default(),
+        shutdown,
+    }
+    .serve(move |config| {
+        config.map(|config| {
+            routes::configure(config, &gateway, &verifier, &document);
+            config
+        });
+    })
+    .await
+}
+
+/// Ready once the keys of access tokens could be fetched: until then every request would be answered 503. Later the keys are
+/// cached, and an `auth-service` that is down is no reason to stop serving the others.
+fn readiness(auth_service: HttpClient) -> Readiness {
+    let fetched = Arc::new(AtomicBool::new(false));
+    Readiness::default().check("access_token_keys", move || {
+        let (auth_service, fetched) = (auth_service.clone(), Arc::clone(&fetched));
+        Box::pin(async move {
+            if !fetched.load(Ordering::Relaxed) {
+                let keys = auth_service
+                    .get::<serde_json::Value>("/.well-known/jwks.json")
+                    .await;
+                fetched.store(keys.is_ok(), Ordering::Relaxed);
+            }
+            fetched.load(Ordering::Relaxed)
+        })
+    })
+}
+
+async fn forget_idle(gateway: Data<Gateway>) {
+    loop {
+        tokio::time::sleep(FORGET_IDLE_EVERY).await;
+        gateway.limits.forget_idle();
+    }
 }

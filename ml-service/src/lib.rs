@@ -1,18 +1,40 @@
+//! `ml-service`: how suspicious is a transfer? `transactions-service` asks before it posts a batch ([`score`]) and tells
+//! afterwards what was posted ([`observation`]), from which each account's habits are learnt ([`account_state`]). The
+//! decision is made by rules that an operator can change while it runs ([`rule`]).
+//!
+//! Deliberately absent: any say over money. A score is advice; the ledger decides what to do with it, and how to do without.
+
+pub mod account_state;
 pub mod config;
+pub mod observation;
+pub mod routes;
+pub mod rule;
+pub mod schema;
+pub mod score;
+pub mod state;
 
 use std::net::TcpListener;
 
+use actix_web::web;
 use anyhow::Context;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use shared::clients::ml::SERVICE;
 use shared::config::Env;
+use shared::server::{Readiness, Server};
+use shared::{Amount, ApiError, Db, ServiceTokens};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+use rule::book::RuleBook;
+use state::State;
 
 /// The schema that this service owns.
 pub const SCHEMA: &str = "ml";
 
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
+
+/// A full batch has some 300 kB of scores to give, or 1 MB of observations.
+const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 
 pub async fn serve(env: Env, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     run(Config::from_env(env)?, listener, shutdown).await
@@ -22,11 +44,67 @@ pub async fn serve(env: Env, listener: TcpListener, shutdown: CancellationToken)
 pub async fn migrate(mut env: Env) -> anyhow::Result<()> {
     let url = env.secret_url("MIGRATION_DATABASE_URL");
     let url = env.finish(url)?;
-    shared::db::migrate::migrate(SCHEMA, &url, MIGRATIONS).await.context("ml-service migrate")
+    shared::db::migrate::migrate(SCHEMA, &url, MIGRATIONS)
+        .await
+        .context("ml-service migrate")
 }
 
 /// Runs the service on `listener` until `shutdown` is cancelled.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    drop((config, listener, shutdown));
+    let db = Db::new(SCHEMA, &config.db)?;
+    let tokens = web::Data::new(ServiceTokens::new(
+        SERVICE,
+        &config.service_secrets,
+        config.clock,
+    )?);
+    let rules = RuleBook::default();
+    let state = web::Data::new(State {
+        db: db.clone(),
+        rules: rules.clone(),
+    });
+    let (database, loaded) = (db.clone(), rules.clone());
+    let readiness = Readiness::default()
+        .check("database", move || {
+            let database = database.clone();
+            Box::pin(async move { database.ping().await })
+        })
+        .check("rules", move || {
+            let loaded = loaded.is_loaded();
+            Box::pin(async move { loaded })
+        });
+    let follow_rules = tokio::spawn(rules.follow(db, shutdown.clone()));
+    let server = Server {
+        service: SERVICE,
+        listener,
+        workers: config.workers,
+        readiness,
+        document: routes::document(),
+        shutdown,
+    };
+    server
+        .serve(move |service| {
+            service
+                .app_data(state.clone())
+                .app_data(tokens.clone())
+                .app_data(json_config());
+            routes::configure(service);
+        })
+        .await?;
+    follow_rules.await?;
     Ok(())
+}
+
+/// Batches from other services outgrow the bodies that the public may send.
+fn json_config() -> web::JsonConfig {
+    web::JsonConfig::default()
+        .limit(MAX_BODY_BYTES)
+        .error_handler(|error, _| ApiError::bad_request("invalid_body", error.to_string()).into())
+}
+
+/// Amounts between services are plain integers; here they have to be positive and within bounds.
+fn require_amounts(mut amounts: impl Iterator<Item = i64>) -> Result<(), ApiError> {
+    match amounts.find_map(|amount| Amount::try_from(amount).err()) {
+        Some(error) => Err(ApiError::bad_request("invalid_amount", error.to_string())),
+        None => Ok(()),
+    }
 }

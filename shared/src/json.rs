@@ -6,7 +6,7 @@ use actix_web::dev::Payload;
 use actix_web::http::{StatusCode, header};
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::ApiError;
 
@@ -75,11 +75,20 @@ pub fn body_too_large() -> ApiError {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // serde would also read a struct from an array of its fields.
+    if bytes
+        .trim_ascii_start()
+        .first()
+        .is_some_and(|first| *first == b'[')
+    {
+        return Err(ApiError::invalid("invalid_body", "", "expected a JSON object"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer_of(error.path());
         let inner = error.into_inner();
-        if inner.is_data() {
+        // serde_json counts `null` where an enum's name should be among the errors of syntax.
+        if inner.is_data() || serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
             ApiError::invalid("invalid_body", pointer, without_position(&inner))
         } else {
             malformed(&inner)
@@ -96,7 +105,8 @@ fn malformed(error: &serde_json::Error) -> ApiError {
 /// serde_json ends its messages with a line and column, which mean nothing to a client that sent one line.
 fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.rsplit_once(" at line ").map_or(text.clone(), |(message, _)| message.to_owned())
+    text.rsplit_once(" at line ")
+        .map_or(text.clone(), |(message, _)| message.to_owned())
 }
 
 fn pointer_of(path: &serde_path_to_error::Path) -> String {
@@ -143,6 +153,7 @@ mod tests {
             ("invalid_body".to_owned(), pointer("/x"))
         );
         assert_eq!(refusal(r#"{}"#), ("invalid_body".to_owned(), pointer("")));
+        assert_eq!(refusal(" [1]"), ("invalid_body".to_owned(), pointer("")));
         assert_eq!(refusal(r#"{"amount": 1"#), ("malformed_body".to_owned(), vec![]));
         assert_eq!(
             refusal(r#"{"amount": 1} 2"#),

@@ -44,13 +44,19 @@ pub fn golden_text(document: &OpenApi) -> anyhow::Result<String> {
 pub fn check_golden(document: &OpenApi, manifest_dir: &str) -> anyhow::Result<()> {
     let path = format!("{manifest_dir}/openapi.json");
     let generated = golden_text(document)?;
-    #[expect(clippy::disallowed_methods, reason = "a switch of the test, not configuration")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a switch of the test, not configuration"
+    )]
     let update = std::env::var_os("UPDATE_EXPECT").is_some();
     if update {
         std::fs::write(&path, &generated)?;
     }
     let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
-    anyhow::ensure!(checked_in == generated, "{path} is out of date: run UPDATE_EXPECT=1 cargo test openapi");
+    anyhow::ensure!(
+        checked_in == generated,
+        "{path} is out of date: run UPDATE_EXPECT=1 cargo test openapi"
+    );
     Ok(())
 }
 

@@ -1,1 +1,17 @@
+//! The whole platform in one place: what `cargo dev` runs and what the tests of the whole run against, which are the same
+//! code. [`postgres`] is a private database server, [`database`] our databases in it, [`platform`] the five services on
+//! top, [`client`] somebody who uses them.
+//!
+//! Deliberately absent: any rule of the services. What is known here is how to start them and what they promise.
 
+pub mod client;
+pub mod database;
+pub mod invariants;
+pub mod platform;
+pub mod postgres;
+pub mod secrets;
+pub mod service;
+
+pub use client::{Answer, Client, Customer};
+pub use platform::Platform;
+pub use service::Service;

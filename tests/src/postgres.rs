@@ -132,6 +132,11 @@ impl Cluster {
         self.port
     }
 
+    /// The id of the postmaster, the parent of every process of this cluster.
+    pub fn process_id(&self) -> u32 {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner).id()
+    }
+
     /// The address of `database` for the superuser.
     pub fn superuser_url(&self, database: &str) -> String {
         self.url("postgres", &self.password, database)

@@ -18,14 +18,17 @@ pub const REPLAYED_HEADER: &str = "idempotent-replayed";
 /// For how long a repetition is recognised.
 pub const KEPT_DAYS: i32 = 30;
 
-/// The `Idempotency-Key` header: 1 to 255 visible ASCII characters.
+/// The `Idempotency-Key` header: 1 to 255 letters, digits or `._~:@+=,-`, so that it can also stand in a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
     pub fn parse(text: &str) -> Option<Self> {
-        let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-        ((1..=255).contains(&text.len()) && visible).then(|| Self(text.to_owned()))
+        let safe = text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._~:@+=,-".contains(&byte));
+        let is_dots = text == "." || text == "..";
+        ((1..=255).contains(&text.len()) && safe && !is_dots).then(|| Self(text.to_owned()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -45,7 +48,7 @@ impl FromRequest for IdempotencyKey {
             )
             .outcome(Outcome::None)),
             Some(value) => value.to_str().ok().and_then(Self::parse).ok_or_else(|| {
-                ApiError::invalid("invalid_idempotency_key", "Idempotency-Key", "expected 1 to 255 visible ASCII characters")
+                ApiError::invalid("invalid_idempotency_key", "Idempotency-Key", "expected 1 to 255 letters, digits or ._~:@+=,-")
                     .outcome(Outcome::None)
             }),
         };
@@ -96,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_bounded_and_visible() {
+    fn keys_are_bounded_and_safe_in_a_path() {
         for (key, valid) in [
             ("a", true),
             ("0190-ab:c", true),

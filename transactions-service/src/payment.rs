@@ -34,7 +34,7 @@ pub struct CreatePayment {
 /// Bring money into one of your accounts over the sandbox rail.
 #[utoipa::path(
     tag = "payments",
-    params(("Idempotency-Key" = String, Header, description = "Your own name for this request: 1 to 255 visible ASCII characters")),
+    params(("Idempotency-Key" = String, Header, description = "Your own name for this request: 1 to 255 letters, digits or `._~:@+=,-`")),
     responses(
         (status = 201, description = "Posted", body = TransferRecord),
         (status = 422, description = "`rail_unavailable`, `account_not_found`, `account_frozen`, `account_closed`, `currency_mismatch`, `balance_limit_exceeded`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
@@ -63,7 +63,7 @@ pub async fn create_deposit(
 /// Send money from one of your accounts out over the sandbox rail.
 #[utoipa::path(
     tag = "payments",
-    params(("Idempotency-Key" = String, Header, description = "Your own name for this request: 1 to 255 visible ASCII characters")),
+    params(("Idempotency-Key" = String, Header, description = "Your own name for this request: 1 to 255 letters, digits or `._~:@+=,-`")),
     responses(
         (status = 201, description = "Posted, or in review", body = TransferRecord),
         (status = 422, description = "`rail_unavailable`, `account_not_found`, `account_frozen`, `account_closed`, `currency_mismatch`, `insufficient_funds`, `blocked_by_risk`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),

@@ -1,18 +1,19 @@
 //! One batch of a lane, from the queue to the replies.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shared::clients::ml::{Score, ScoreBatch, ScoreRequest};
-use shared::id::{EventId, HoldId, TransferId, UserId};
+use shared::id::{EventId, HoldId, TransferId};
 use shared::{ApiError, Outcome};
 
 use super::store::{
-    HoldChange, NewEvent, NewHold, NewKey, NewTransfer, Opened, ReviewOutcome, Store, StoreError, Writes,
+    HoldChange, NewEvent, NewHold, NewKey, NewTransfer, Opened, ReviewOutcome, Store, StoreError, StoredKey,
+    Writes,
 };
 use super::{Answer, Job, Scorer, Work, outcome_unknown};
 use crate::book::{Book, Refusal, Scoring, Verdict};
-use crate::idempotency::{IdempotencyKey, key_reused};
+use crate::idempotency::key_reused;
 use crate::transfer::{
     BLOCKED_BY_RISK, REJECTED_IN_REVIEW, ReviewDecision, Risk, TransferKind, TransferOrder, TransferRecord,
     TransferStatus,
@@ -21,45 +22,18 @@ use crate::transfer::{
 /// How often a batch is tried when its connection breaks or another lane claims one of its keys first.
 const MAX_ATTEMPTS: u32 = 4;
 
-/// Requests of one batch that carry the same key: the first is decided, the others share its answer or are refused.
-struct Group {
-    first: Job,
-    repetitions: Vec<Job>,
-}
-
 pub(super) async fn process(store: &mut Store, scorer: &Scorer, jobs: Vec<Job>) {
-    let groups = group_by_key(jobs);
-    metrics::histogram!("lane_batch_size").record(f64::from(u32::try_from(groups.len()).unwrap_or(u32::MAX)));
-    let scores = score(scorer, &groups).await;
-    decide_all(store, scorer, &scores, groups).await;
-}
-
-fn group_by_key(jobs: Vec<Job>) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::with_capacity(jobs.len());
-    let mut by_key: HashMap<(UserId, IdempotencyKey), usize> = HashMap::with_capacity(jobs.len());
-    for job in jobs {
-        let key = (job.claim.owner_id, job.claim.key.clone());
-        let known = by_key.get(&key).copied();
-        match known.and_then(|index| groups.get_mut(index)) {
-            Some(group) => group.repetitions.push(job),
-            None => {
-                by_key.insert(key, groups.len());
-                groups.push(Group {
-                    first: job,
-                    repetitions: Vec::new(),
-                });
-            }
-        }
-    }
-    groups
+    metrics::histogram!("lane_batch_size").record(f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX)));
+    let scores = score(scorer, &jobs).await;
+    decide_all(store, scorer, &scores, jobs).await;
 }
 
 /// One call for the whole batch. Without an answer in time there are no scores, and the fallback policy decides.
-async fn score(scorer: &Scorer, groups: &[Group]) -> HashMap<TransferId, Score> {
+async fn score(scorer: &Scorer, jobs: &[Job]) -> HashMap<TransferId, Score> {
     let requested_at = scorer.clock.now();
-    let transfers: Vec<ScoreRequest> = groups
+    let transfers: Vec<ScoreRequest> = jobs
         .iter()
-        .filter_map(|group| match &group.first.work {
+        .filter_map(|job| match &job.work {
             Work::Post(order) if order.kind != TransferKind::Deposit => Some(ScoreRequest {
                 transfer_id: order.id,
                 debit_account_id: order.debit_account_id,
@@ -93,33 +67,39 @@ async fn score(scorer: &Scorer, groups: &[Group]) -> HashMap<TransferId, Score> 
 
 /// Decides a batch. One that the database rejects is split in halves until the culprit stands alone, so that a single
 /// bad request harms nobody else.
-async fn decide_all(
-    store: &mut Store,
-    scorer: &Scorer,
-    scores: &HashMap<TransferId, Score>,
-    groups: Vec<Group>,
-) {
-    let mut waiting = vec![groups];
-    while let Some(mut groups) = waiting.pop() {
-        match decide_with_retry(store, scorer, scores, &groups).await {
+async fn decide_all(store: &mut Store, scorer: &Scorer, scores: &HashMap<TransferId, Score>, jobs: Vec<Job>) {
+    let mut waiting = vec![jobs];
+    while let Some(mut jobs) = waiting.pop() {
+        match decide_with_retry(store, scorer, scores, &jobs).await {
             Ok(answers) => {
-                for (group, answer) in groups.into_iter().zip(answers) {
-                    reply(group, answer);
+                for (job, answer) in jobs.into_iter().zip(answers) {
+                    // A caller that has gone away is no reason to stop: its answer is stored under its key.
+                    drop(job.reply.send(Ok(answer)));
                 }
             }
-            Err(StoreError::Rejected(error)) if groups.len() > 1 => {
-                tracing::warn!(error = %error, size = groups.len(), "the database rejected a batch; splitting it");
-                let second_half = groups.split_off(groups.len() / 2);
+            Err(StoreError::Rejected(error)) if jobs.len() > 1 => {
+                tracing::warn!(error = %error, size = jobs.len(), "the database rejected a batch; splitting it");
+                let second_half = jobs.split_off(jobs.len() / 2);
                 waiting.push(second_half);
-                waiting.push(groups);
+                waiting.push(jobs);
             }
             Err(error) => {
-                tracing::error!(error = %error, size = groups.len(), "a batch was not decided");
-                for group in groups {
-                    fail(group, &error);
+                tracing::error!(error = %error, size = jobs.len(), "a batch was not decided");
+                for job in jobs {
+                    drop(job.reply.send(Err(failure(&error))));
                 }
             }
         }
+    }
+}
+
+fn failure(error: &StoreError) -> ApiError {
+    match error {
+        StoreError::Unknown(_) => outcome_unknown(),
+        StoreError::Connection(_) | StoreError::Conflict(_) => {
+            shared::error::database_unavailable(anyhow::anyhow!("{error}")).outcome(Outcome::None)
+        }
+        StoreError::Rejected(_) => ApiError::internal(anyhow::anyhow!("{error}")).outcome(Outcome::None),
     }
 }
 
@@ -127,11 +107,11 @@ async fn decide_with_retry(
     store: &mut Store,
     scorer: &Scorer,
     scores: &HashMap<TransferId, Score>,
-    groups: &[Group],
+    jobs: &[Job],
 ) -> Result<Vec<Answer>, StoreError> {
     let mut attempt = 1;
     loop {
-        let error = match decide_once(store, scorer, scores, groups).await {
+        let error = match decide_once(store, scorer, scores, jobs).await {
             Ok(answers) => return Ok(answers),
             Err(error) => error,
         };
@@ -140,7 +120,7 @@ async fn decide_with_retry(
         }
         metrics::counter!("lane_batch_retries_total").increment(1);
         tracing::warn!(error = %error, attempt, "deciding a batch again");
-        tokio::time::sleep(std::time::Duration::from_millis(20) * attempt * attempt).await;
+        tokio::time::sleep(Duration::from_millis(20) * attempt * attempt).await;
         attempt += 1;
     }
 }
@@ -149,14 +129,11 @@ async fn decide_once(
     store: &mut Store,
     scorer: &Scorer,
     scores: &HashMap<TransferId, Score>,
-    groups: &[Group],
+    jobs: &[Job],
 ) -> Result<Vec<Answer>, StoreError> {
-    let opened = store.open(groups.iter().map(|group| &group.first)).await?;
+    let opened = store.open(jobs).await?;
     let mut batch = Batch::new(opened);
-    let answers: Vec<Answer> = groups
-        .iter()
-        .map(|group| batch.answer(&group.first, scorer, scores))
-        .collect();
+    let answers = jobs.iter().map(|job| batch.answer(job, scorer, scores)).collect();
     let writes = batch.into_writes();
     let started = Instant::now();
     store.commit(&writes).await?;
@@ -201,6 +178,12 @@ impl Batch {
             Work::Decide(decision) => (decision.order.id, self.review(decision)),
         };
         let answer = result.unwrap_or_else(|error| problem_answer(job, &error));
+        // A repetition later in this batch finds the key like any other repetition.
+        let stored = StoredKey {
+            fingerprint: job.claim.fingerprint.to_vec(),
+            answer: answer.clone(),
+        };
+        self.opened.keys.insert(key, stored);
         self.writes.keys.push(NewKey {
             claim: job.claim.clone(),
             transfer_id,
@@ -365,34 +348,5 @@ fn problem_answer(job: &Job, error: &ApiError) -> Answer {
         status: error.status().as_u16(),
         body,
         replayed: false,
-    }
-}
-
-/// A caller that has gone away is no reason to stop: its answer is stored under its key.
-fn reply(group: Group, answer: Answer) {
-    for job in group.repetitions {
-        let repeated = if job.claim.fingerprint == group.first.claim.fingerprint {
-            Answer {
-                replayed: true,
-                ..answer.clone()
-            }
-        } else {
-            problem_answer(&job, &key_reused())
-        };
-        drop(job.reply.send(Ok(repeated)));
-    }
-    drop(group.first.reply.send(Ok(answer)));
-}
-
-fn fail(group: Group, error: &StoreError) {
-    for job in group.repetitions.into_iter().chain([group.first]) {
-        let refusal = match error {
-            StoreError::Unknown(_) => outcome_unknown(),
-            StoreError::Connection(_) | StoreError::Conflict(_) => {
-                shared::error::database_unavailable(anyhow::anyhow!("{error}")).outcome(Outcome::None)
-            }
-            StoreError::Rejected(_) => ApiError::internal(anyhow::anyhow!("{error}")).outcome(Outcome::None),
-        };
-        drop(job.reply.send(Err(refusal)));
     }
 }

@@ -189,7 +189,7 @@ impl Store {
     }
 
     /// Begins the transaction and locks what the batch is about.
-    pub async fn open<'a>(&mut self, jobs: impl Iterator<Item = &'a Job>) -> Result<Opened, StoreError> {
+    pub async fn open(&mut self, jobs: &[Job]) -> Result<Opened, StoreError> {
         let wanted = Wanted::of(jobs);
         let session = match self.session.take() {
             Some(session) if !session.client.is_closed() => session,
@@ -290,7 +290,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of<'a>(jobs: impl Iterator<Item = &'a Job>) -> Self {
+    fn of(jobs: &[Job]) -> Self {
         let mut wanted = Self {
             accounts: Vec::new(),
             holds: Vec::new(),

@@ -42,7 +42,7 @@ pub struct CreateTransfer {
 /// is held until a person decides. The same `Idempotency-Key` with the same body gets the same answer again.
 #[utoipa::path(
     tag = "transfers",
-    params(("Idempotency-Key" = String, Header, description = "Your own name for this request: 1 to 255 visible ASCII characters")),
+    params(("Idempotency-Key" = String, Header, description = "Your own name for this request: 1 to 255 letters, digits or `._~:@+=,-`")),
     responses(
         (status = 201, description = "Posted, or in review", body = TransferRecord),
         (status = 422, description = "`same_account`, `account_not_found`, `account_frozen`, `account_closed`, `currency_mismatch`, `insufficient_funds`, `balance_limit_exceeded`, `blocked_by_risk`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),

@@ -1,0 +1,47 @@
+//! The endpoints of this service.
+
+use utoipa::openapi::OpenApi;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::account;
+
+pub fn configure(config: &mut ServiceConfig<'_>) {
+    config
+        .service(account::handlers::open_account)
+        .service(account::handlers::list_accounts)
+        .service(account::handlers::get_account)
+        .service(account::handlers::update_account)
+        .service(account::handlers::freeze_account)
+        .service(account::handlers::unfreeze_account)
+        .service(account::handlers::close_account)
+        .service(account::handlers::list_account_postings);
+}
+
+pub fn document() -> OpenApi {
+    shared::openapi::document(
+        "Flowlet accounts-service",
+        "Accounts: opening, freezing and closing them, their balances and what was booked on them.",
+        configure,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn openapi_json_is_what_the_handlers_say() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+        let generated = shared::openapi::golden_text(&super::document()).unwrap();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a switch of the test, not configuration"
+        )]
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::write(path, &generated).unwrap();
+        }
+        let checked_in = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            generated == checked_in,
+            "openapi.json is out of date: run `UPDATE_EXPECT=1 cargo test -p accounts-service openapi` and review the change"
+        );
+    }
+}

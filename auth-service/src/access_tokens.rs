@@ -1,0 +1,124 @@
+//! Issuing access tokens (RFC 9068), and publishing the keys that verify them.
+//!
+//! To replace the key: start with the new one as `SIGNING_KEY` and the old one as `PREVIOUS_SIGNING_KEY`; drop the old one
+//! when the last token it signed has expired. Other services fetch the keys again when they meet an unknown `kid`.
+
+use actix_web::http::header;
+use actix_web::{HttpResponse, get, web};
+use chrono::{DateTime, Duration, Utc};
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, Header};
+use secrecy::{ExposeSecret, SecretString};
+use shared::access_token::{AUDIENCE, ISSUER, TOKEN_TYPE};
+use shared::id::{AccessTokenId, SessionId, UserId};
+use shared::openapi::CommonErrors;
+use shared::principal::AccessTokenClaims;
+use shared::{ApiError, Role};
+
+use crate::signing_key::SigningKey;
+use crate::state::AppState;
+
+pub const LIFETIME: Duration = Duration::minutes(5);
+
+/// The key that signs, and all that are published.
+pub struct SigningKeys {
+    current: SigningKey,
+    published: JwkSet,
+}
+
+impl SigningKeys {
+    pub fn new(current: &SecretString, previous: Option<&SecretString>) -> anyhow::Result<Self> {
+        let load = |pem: &SecretString| SigningKey::from_pem(pem.expose_secret());
+        let (current, previous) = (load(current)?, previous.map(load).transpose()?);
+        let published = std::iter::once(&current).chain(&previous);
+        Ok(Self {
+            published: JwkSet {
+                keys: published.map(|key| key.public.clone()).collect(),
+            },
+            current,
+        })
+    }
+
+    pub fn published(&self) -> &JwkSet {
+        &self.published
+    }
+
+    pub fn issue(
+        &self,
+        user_id: UserId,
+        session_id: SessionId,
+        roles: &[Role],
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<String> {
+        let claims = AccessTokenClaims {
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: user_id,
+            sid: session_id,
+            roles: roles.to_vec(),
+            jti: AccessTokenId::new(),
+            iat: now.timestamp(),
+            exp: (now + LIFETIME).timestamp(),
+            amr: vec!["pwd".to_owned()],
+        };
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.typ = Some(TOKEN_TYPE.to_owned());
+        header.kid = Some(self.current.kid.clone());
+        Ok(jsonwebtoken::encode(&header, &claims, &self.current.private)?)
+    }
+}
+
+/// The public keys that verify access tokens: a JWK set (RFC 7517).
+#[utoipa::path(
+    tag = "auth",
+    responses((status = 200, description = "The keys; cache them for as long as `Cache-Control` says", body = Object), CommonErrors)
+)]
+#[get("/.well-known/jwks.json")]
+pub async fn get_jwks(state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "public, max-age=300"))
+        .json(state.signing_keys.published()))
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::Clock;
+    use shared::access_token::AccessTokenVerifier;
+
+    use super::*;
+    use crate::signing_key::generate_pem;
+
+    #[tokio::test]
+    async fn a_token_is_what_the_verifier_of_every_service_accepts_until_it_expires() {
+        let (new, old): (SecretString, SecretString) =
+            (generate_pem().unwrap().into(), generate_pem().unwrap().into());
+        let clock = Clock::system();
+        let (user, session) = (UserId::new(), SessionId::new());
+        let before = SigningKeys::new(&old, None).unwrap();
+        let during = SigningKeys::new(&new, Some(&old)).unwrap();
+        let after = SigningKeys::new(&new, None).unwrap();
+        let token = before
+            .issue(user, session, &[Role::Customer], clock.now())
+            .unwrap();
+
+        let verifier = AccessTokenVerifier::from_keys(during.published(), clock.clone());
+        let principal = verifier.verify(&token).await.unwrap();
+        assert_eq!((principal.user_id, principal.session_id), (user, session));
+        assert_eq!(principal.roles, [Role::Customer]);
+
+        let retired = AccessTokenVerifier::from_keys(after.published(), clock.clone());
+        assert_eq!(retired.verify(&token).await.unwrap_err().code(), "invalid_token");
+
+        clock.advance(LIFETIME);
+        assert_eq!(verifier.verify(&token).await.unwrap_err().code(), "token_expired");
+    }
+
+    #[test]
+    fn no_private_part_is_published() {
+        let keys = SigningKeys::new(&generate_pem().unwrap().into(), None).unwrap();
+        let published = serde_json::to_value(keys.published()).unwrap();
+        let mut names: Vec<_> = published["keys"][0].as_object().unwrap().keys().collect();
+        names.sort();
+        assert_eq!(names, ["alg", "crv", "kid", "kty", "use", "x"]);
+    }
+}

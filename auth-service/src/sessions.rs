@@ -1,0 +1,166 @@
+//! Sessions: a login and what keeps it alive.
+//!
+//! A session has a credential (`ses_…`), given out once, and a refresh token (`rt_…`) that is replaced with each use; the
+//! database knows only their SHA-256, which is enough because both are random. A refresh token that comes a second time
+//! was stolen, from the user or by the user's thief, so the session ends. Access tokens outlive their session by at most
+//! their five minutes in other services; this one looks at the session.
+
+pub mod handlers;
+pub mod queries;
+
+use std::net::IpAddr;
+
+use actix_web::HttpRequest;
+use actix_web::http::header;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Duration, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
+use shared::ApiError;
+use utoipa::ToSchema;
+
+/// A session ends this long after its login, however much it is used.
+const LIFETIME: Duration = Duration::days(30);
+/// A session ends when it was not used for this long.
+const IDLE_LIFETIME: Duration = Duration::days(7);
+
+const SECRET_BYTES: usize = 32;
+const SESSION_PREFIX: &str = "ses_";
+const REFRESH_TOKEN_PREFIX: &str = "rt_";
+const MAX_USER_AGENT_LENGTH: usize = 256;
+
+/// A bearer secret of our making: 256 random bits behind a prefix that tells what it is for.
+pub struct Secret(SecretString);
+
+impl Secret {
+    pub fn session() -> Result<Self, ApiError> {
+        Self::generate(SESSION_PREFIX)
+    }
+
+    pub fn refresh_token() -> Result<Self, ApiError> {
+        Self::generate(REFRESH_TOKEN_PREFIX)
+    }
+
+    fn generate(prefix: &str) -> Result<Self, ApiError> {
+        let mut bytes = [0; SECRET_BYTES];
+        aws_lc_rs::rand::fill(&mut bytes)
+            .map_err(|_| ApiError::internal(anyhow::anyhow!("no random bytes")))?;
+        Ok(Self(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)).into()))
+    }
+
+    /// What the database keeps.
+    pub fn hash(&self) -> Vec<u8> {
+        sha256(self.0.expose_secret())
+    }
+
+    /// For the answer to who it belongs to.
+    pub fn reveal(&self) -> String {
+        self.0.expose_secret().to_owned()
+    }
+}
+
+pub fn sha256(text: &str) -> Vec<u8> {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    digest.as_ref().to_vec()
+}
+
+/// A refresh token that a client presented; only its hash is kept. Any text is one, known or unknown.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, format = Password, example = "rt_B3ZKQ0mXk0o2l8m4y1m9c6Jk7XQ9gq0aVJcYb3n5s2E")]
+pub struct PresentedRefreshToken(Vec<u8>);
+
+impl<'de> Deserialize<'de> for PresentedRefreshToken {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Ok(Self(sha256(&text)))
+    }
+}
+
+/// Until when a session lasts that began at `created_at` and is used `now`, if it is not used again.
+fn idle_expiry(expires_at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    (now + IDLE_LIFETIME).min(expires_at)
+}
+
+/// Where a login came from, as the user will see it in the list of sessions.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Client {
+    pub ip: Option<String>,
+    pub user_agent: Option<String>,
+}
+
+impl Client {
+    /// The last address of `X-Forwarded-For` is the gateway's word, and only the gateway reaches this service.
+    pub fn of(request: &HttpRequest) -> Self {
+        let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let forwarded = text(header::X_FORWARDED_FOR)
+            .and_then(|list| list.rsplit(',').next())
+            .and_then(|address| address.trim().parse::<IpAddr>().ok());
+        let ip = forwarded.or_else(|| request.peer_addr().map(|peer| peer.ip()));
+        let user_agent = text(header::USER_AGENT).filter(|text| !text.is_empty());
+        Self {
+            ip: ip.map(|ip| ip.to_canonical().to_string()),
+            user_agent: user_agent.map(|text| text.chars().take(MAX_USER_AGENT_LENGTH).collect()),
+        }
+    }
+}
+
+/// 401: the access token is genuine, but its session was ended.
+pub fn session_revoked() -> ApiError {
+    ApiError::unauthorized("session_revoked", "This session has ended. Log in again.")
+}
+
+/// 401 for every refresh token that does not work, whatever the reason.
+fn invalid_refresh_token() -> ApiError {
+    ApiError::unauthorized(
+        "invalid_refresh_token",
+        "This refresh token is not valid (any more). Log in again.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_long_different_and_tell_what_they_are() {
+        let (one, other) = (Secret::session().unwrap(), Secret::session().unwrap());
+        assert_ne!(one.reveal(), other.reveal());
+        assert!(one.reveal().starts_with("ses_") && one.reveal().len() == 4 + 43);
+        assert!(Secret::refresh_token().unwrap().reveal().starts_with("rt_"));
+        assert_eq!(one.hash(), sha256(&one.reveal()));
+    }
+
+    #[test]
+    fn a_presented_token_keeps_nothing_that_works() {
+        let token: PresentedRefreshToken = serde_json::from_value("rt_hunter2".into()).unwrap();
+        assert_eq!(token.0, sha256("rt_hunter2"));
+        assert!(!format!("{token:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn use_keeps_a_session_alive_but_never_past_its_end() {
+        let login = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let end = login + LIFETIME;
+        assert_eq!(idle_expiry(end, login), login + Duration::days(7));
+        assert_eq!(idle_expiry(end, login + Duration::days(29)), end);
+    }
+
+    #[test]
+    fn a_client_is_what_the_gateway_says_within_bounds() {
+        let request = TestRequest::default()
+            .insert_header(("x-forwarded-for", "6.6.6.6, ::ffff:192.0.2.7"))
+            .insert_header(("user-agent", "x".repeat(1000)))
+            .to_http_request();
+        let client = Client::of(&request);
+        assert_eq!(client.ip.as_deref(), Some("192.0.2.7"));
+        assert_eq!(client.user_agent.map(|text| text.len()), Some(256));
+        let nonsense = TestRequest::default()
+            .insert_header(("x-forwarded-for", "<script>"))
+            .peer_addr(([127, 0, 0, 1], 1).into())
+            .to_http_request();
+        assert_eq!(Client::of(&nonsense).ip.as_deref(), Some("127.0.0.1"));
+    }
+}

@@ -1,0 +1,201 @@
+//! Logging in, staying logged in, logging out.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, post, web};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use shared::error::Problem;
+use shared::id::SessionId;
+use shared::openapi::{BodyErrors, CommonErrors};
+use shared::{ApiError, Json, Principal};
+use utoipa::ToSchema;
+
+use super::queries::{self, NewSession};
+use super::{Client, PresentedRefreshToken, Secret, invalid_refresh_token, session_revoked};
+use crate::passwords::Password;
+use crate::passwords::authentication::{authenticate, invalid_credentials};
+use crate::state::AppState;
+use crate::users::{self, Email, User};
+use crate::{access_tokens, login_attempts};
+
+/// Who logs in.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    email: Email,
+    password: Password,
+}
+
+/// The refresh token to use up.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshRequest {
+    refresh_token: PresentedRefreshToken,
+}
+
+/// How an access token is to be presented.
+#[derive(Debug, Serialize, ToSchema)]
+pub enum TokenType {
+    Bearer,
+}
+
+/// What a login gives.
+#[derive(Serialize, ToSchema)]
+pub struct LoginResponse {
+    /// The session's own credential. It stays the same as long as the session lasts, and is shown only here.
+    #[schema(example = "ses_o7fT2mXk0o2l8m4y1m9c6Jk7XQ9gq0aVJcYb3n5s2E8")]
+    pub session_id: String,
+    #[serde(flatten)]
+    pub tokens: TokensResponse,
+}
+
+/// The tokens of a session that goes on.
+#[derive(Serialize, ToSchema)]
+pub struct TokensResponse {
+    /// A JWT: send it as `Authorization: Bearer <access_token>`.
+    pub access_token: String,
+    pub token_type: TokenType,
+    /// Seconds until the access token expires.
+    #[schema(example = 300)]
+    pub expires_in: i64,
+    /// Gives the next tokens, once.
+    pub refresh_token: String,
+    pub user: User,
+}
+
+impl TokensResponse {
+    fn new(
+        state: &AppState,
+        user: User,
+        session_id: SessionId,
+        refresh_token: &Secret,
+        now: DateTime<Utc>,
+    ) -> Result<Self, ApiError> {
+        let access_token = state.signing_keys.issue(user.id, session_id, &user.roles.0, now);
+        Ok(Self {
+            access_token: access_token.map_err(ApiError::internal)?,
+            token_type: TokenType::Bearer,
+            expires_in: access_tokens::LIFETIME.num_seconds(),
+            refresh_token: refresh_token.reveal(),
+            user,
+        })
+    }
+}
+
+/// An answer with tokens in it, which RFC 6749 wants no cache to keep.
+fn secret_answer(body: impl Serialize) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(body)
+}
+
+/// Logs a user in with the password, and begins a session.
+#[utoipa::path(
+    tag = "auth",
+    responses(
+        (status = 200, description = "Logged in", body = LoginResponse),
+        (status = 401, description = "`invalid_credentials`: there is no such user, or the password is wrong", body = Problem, content_type = "application/problem+json"),
+        CommonErrors, BodyErrors,
+    )
+)]
+#[post("/api/v1/auth/login")]
+pub async fn log_in(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    body: Json<LoginRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let result = begin_session(&state, Client::of(&request), body.into_inner()).await;
+    let outcome = result.as_ref().err().map_or("success", ApiError::code).to_owned();
+    metrics::counter!("auth_login_attempts_total", "outcome" => outcome).increment(1);
+    result.map(secret_answer)
+}
+
+async fn begin_session(
+    state: &AppState,
+    client: Client,
+    LoginRequest { email, password }: LoginRequest,
+) -> Result<LoginResponse, ApiError> {
+    let now = state.clock.now();
+    let authenticated = authenticate(state, email.as_str(), &password, now).await?;
+    let (secret, refresh_token) = (Secret::session()?, Secret::refresh_token()?);
+    let session = NewSession {
+        id: SessionId::new(),
+        secret_hash: secret.hash(),
+        refresh_token_hash: refresh_token.hash(),
+        client,
+    };
+    let user = state
+        .db
+        .transaction("log_in", async |connection| {
+            let user = users::queries::lock_verified(connection, &authenticated.credentials)
+                .await?
+                .ok_or_else(invalid_credentials)?;
+            queries::begin(connection, user.id, &session, now).await?;
+            login_attempts::forget(connection, email.as_str()).await?;
+            Ok(user)
+        })
+        .await?;
+    authenticated.renew_hash(state, password);
+    Ok(LoginResponse {
+        session_id: secret.reveal(),
+        tokens: TokensResponse::new(state, user, session.id, &refresh_token, now)?,
+    })
+}
+
+/// Exchanges a refresh token for new tokens. Each works once: one that comes again ends its session.
+#[utoipa::path(
+    tag = "auth",
+    responses(
+        (status = 200, description = "The next tokens; `session_id` has not changed", body = TokensResponse),
+        (status = 401, description = "`invalid_refresh_token`: unknown, used before, or its session has ended", body = Problem, content_type = "application/problem+json"),
+        CommonErrors, BodyErrors,
+    )
+)]
+#[post("/api/v1/auth/refresh")]
+pub async fn refresh_tokens(
+    state: web::Data<AppState>,
+    body: Json<RefreshRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let now = state.clock.now();
+    let presented = body.into_inner().refresh_token.0;
+    let next = Secret::refresh_token()?;
+    let next_hash = next.hash();
+    // A reuse is no error inside the transaction, so that the revocation is committed.
+    let renewed = state
+        .db
+        .transaction("refresh", async |connection| {
+            let session = queries::lock_live_by_refresh_token(connection, &presented, now).await?;
+            let Some(session) = session else { return Ok(None) };
+            if !queries::use_refresh_token(connection, &presented, now).await? {
+                queries::revoke(connection, session.id, now).await?;
+                tracing::warn!(session_id = %session.id, "a refresh token was used twice; its session is revoked");
+                metrics::counter!("auth_refresh_token_reuses_total").increment(1);
+                return Ok(None);
+            }
+            queries::renew(connection, &session, &next_hash, now).await?;
+            let user = users::queries::find_active(connection, session.user_id).await?;
+            Ok(user.map(|user| (user, session.id)))
+        })
+        .await?;
+    let (user, session_id) = renewed.ok_or_else(invalid_refresh_token)?;
+    TokensResponse::new(&state, user, session_id, &next, now).map(secret_answer)
+}
+
+/// Ends the session of the access token.
+#[utoipa::path(
+    tag = "auth",
+    responses(
+        (status = 204, description = "Logged out"),
+        (status = 401, description = "`missing_token`, `invalid_token`, `token_expired`, `session_revoked`", body = Problem, content_type = "application/problem+json"),
+        CommonErrors,
+    ),
+    security(("access_token" = []))
+)]
+#[post("/api/v1/auth/logout")]
+pub async fn log_out(state: web::Data<AppState>, principal: Principal) -> Result<HttpResponse, ApiError> {
+    let mut connection = state.db.connection().await?;
+    if !queries::revoke(&mut connection, principal.session_id, state.clock.now()).await? {
+        return Err(session_revoked());
+    }
+    Ok(HttpResponse::NoContent().finish())
+}

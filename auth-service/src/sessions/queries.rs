@@ -1,0 +1,176 @@
+//! Sessions and refresh tokens in the database. Who locks several rows takes the user's first, then the session's, then the
+//! token's.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use shared::id::{SessionId, UserId};
+
+use super::{Client, LIFETIME, idle_expiry};
+use crate::schema::{refresh_tokens, sessions, users};
+use crate::users::User;
+
+/// A session that is about to begin.
+pub struct NewSession {
+    pub id: SessionId,
+    pub secret_hash: Vec<u8>,
+    pub refresh_token_hash: Vec<u8>,
+    pub client: Client,
+}
+
+pub async fn begin(
+    connection: &mut AsyncPgConnection,
+    user_id: UserId,
+    new: &NewSession,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    let expires_at = now + LIFETIME;
+    diesel::insert_into(sessions::table)
+        .values((
+            sessions::id.eq(new.id),
+            sessions::secret_hash.eq(&new.secret_hash),
+            sessions::user_id.eq(user_id),
+            sessions::ip.eq(&new.client.ip),
+            sessions::user_agent.eq(&new.client.user_agent),
+            sessions::created_at.eq(now),
+            sessions::last_used_at.eq(now),
+            sessions::expires_at.eq(expires_at),
+            sessions::idle_expires_at.eq(idle_expiry(expires_at, now)),
+        ))
+        .execute(connection)
+        .await?;
+    insert_refresh_token(connection, new.id, &new.refresh_token_hash, now).await
+}
+
+async fn insert_refresh_token(
+    connection: &mut AsyncPgConnection,
+    session_id: SessionId,
+    token_hash: &[u8],
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    diesel::insert_into(refresh_tokens::table)
+        .values((
+            refresh_tokens::token_hash.eq(token_hash),
+            refresh_tokens::session_id.eq(session_id),
+            refresh_tokens::created_at.eq(now),
+        ))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The active user of a session that goes on.
+pub async fn find_live_user(
+    connection: &mut AsyncPgConnection,
+    id: SessionId,
+    now: DateTime<Utc>,
+) -> QueryResult<Option<User>> {
+    sessions::table
+        .inner_join(users::table)
+        .filter(sessions::id.eq(id))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now))
+        .filter(users::status.eq("active"))
+        .select(User::as_select())
+        .first(connection)
+        .await
+        .optional()
+}
+
+/// A session that goes on.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = sessions, check_for_backend(diesel::pg::Pg))]
+pub struct LiveSession {
+    pub id: SessionId,
+    pub user_id: UserId,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Locks the session that a refresh token was given to, so that its tokens are used one at a time.
+pub async fn lock_live_by_refresh_token(
+    connection: &mut AsyncPgConnection,
+    token_hash: &[u8],
+    now: DateTime<Utc>,
+) -> QueryResult<Option<LiveSession>> {
+    let session_of_token = refresh_tokens::table
+        .find(token_hash)
+        .select(refresh_tokens::session_id)
+        .single_value();
+    sessions::table
+        .filter(sessions::id.nullable().eq(session_of_token))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now))
+        .select(LiveSession::as_select())
+        .for_no_key_update()
+        .first(connection)
+        .await
+        .optional()
+}
+
+/// Uses a refresh token up. Of any number of attempts one succeeds.
+pub async fn use_refresh_token(
+    connection: &mut AsyncPgConnection,
+    token_hash: &[u8],
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let unused = refresh_tokens::table
+        .find(token_hash)
+        .filter(refresh_tokens::used_at.is_null());
+    let rows = diesel::update(unused)
+        .set(refresh_tokens::used_at.eq(now))
+        .execute(connection)
+        .await?;
+    Ok(rows == 1)
+}
+
+/// Gives a session its next refresh token, and notes that it was used.
+pub async fn renew(
+    connection: &mut AsyncPgConnection,
+    session: &LiveSession,
+    next_token_hash: &[u8],
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    insert_refresh_token(connection, session.id, next_token_hash, now).await?;
+    diesel::update(sessions::table.find(session.id))
+        .set((
+            sessions::last_used_at.eq(now),
+            sessions::idle_expires_at.eq(idle_expiry(session.expires_at, now)),
+        ))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Ends a session; whether it still went on.
+pub async fn revoke(
+    connection: &mut AsyncPgConnection,
+    id: SessionId,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let live = sessions::table
+        .find(id)
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now));
+    let rows = diesel::update(live)
+        .set(sessions::revoked_at.eq(now))
+        .execute(connection)
+        .await?;
+    Ok(rows == 1)
+}
+
+/// Ends all sessions of a user but one.
+pub async fn revoke_others(
+    connection: &mut AsyncPgConnection,
+    user_id: UserId,
+    kept: SessionId,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    let others = sessions::table
+        .filter(sessions::user_id.eq(user_id))
+        .filter(sessions::id.ne(kept))
+        .filter(sessions::revoked_at.is_null());
+    diesel::update(others)
+        .set(sessions::revoked_at.eq(now))
+        .execute(connection)
+        .await
+}

@@ -1,0 +1,335 @@
+//! Sending a request on to the service that answers it: limits, access token, body, upstream, answer.
+//!
+//! Requests are buffered, because every one of them is small, so that a slow client holds nothing of a service and a failed
+//! connection can be tried again. Large answers are streamed.
+
+mod headers;
+
+use std::cell::OnceCell;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use actix_web::body::{BoxBody, SizedStream};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::{self, Bytes};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, body};
+use shared::json::{MAX_BODY_BYTES, body_too_large};
+use shared::{ApiError, Outcome, Principal, http_client};
+
+use crate::client_address::{TrustedProxies, network_of};
+use crate::limits::Charges;
+use crate::routes::{self, Access, Service};
+use crate::state::{Gateway, Upstream};
+
+/// From the first byte sent to the last received.
+const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+/// Below this, an answer in one piece is cheaper than a stream.
+const BUFFERED_ANSWER_BYTES: u64 = 64 * 1024;
+
+thread_local! {
+    /// Connections belong to the worker that opened them: a pool that all workers share is slower.
+    static CLIENT: OnceCell<reqwest::Client> = const { OnceCell::new() };
+}
+
+/// Answers any request to a path of `routes::find`.
+pub async fn forward(
+    request: HttpRequest,
+    payload: web::Payload,
+    gateway: web::Data<Gateway>,
+) -> HttpResponse {
+    let mut charges = Charges::default();
+    let answer = match admit(&gateway, &request, &mut charges).await {
+        Ok((service, client)) => {
+            exchange(gateway.upstream(service), &request, payload, client, &gateway).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let mut response = answer.unwrap_or_else(|error| error.error_response());
+    charges.write_to(response.headers_mut());
+    response
+}
+
+/// Lets a request in, or tells why not: too many from this address, no valid token, too many of this user.
+async fn admit(
+    gateway: &Gateway,
+    request: &HttpRequest,
+    charges: &mut Charges,
+) -> Result<(Service, IpAddr), ApiError> {
+    let (service, access) = routes::find(request.uri().path())
+        .ok_or_else(|| ApiError::not_found("There is nothing at this path. See /docs."))?;
+    let peer = request
+        .peer_addr()
+        .ok_or_else(|| ApiError::internal(anyhow::anyhow!("the connection has no peer address")))?;
+    let client = gateway.trusted_proxies.client_of(peer.ip(), request.headers());
+    let network = network_of(client);
+    gateway.limits.address.charge(&network, charges)?;
+    match access {
+        Access::Public => {}
+        Access::Credentials => gateway.limits.login.charge(&network, charges)?,
+        Access::Token => {
+            let principal = Principal::extract(request).await?;
+            gateway.limits.user.charge(&principal.user_id, charges)?;
+        }
+    }
+    Ok((service, client))
+}
+
+async fn exchange(
+    upstream: &Upstream,
+    request: &HttpRequest,
+    payload: web::Payload,
+    client: IpAddr,
+    gateway: &Gateway,
+) -> Result<HttpResponse, ApiError> {
+    let body = read_body(request.headers(), payload).await?;
+    let build = || outgoing(upstream, request, client, &gateway.trusted_proxies, body.clone());
+    let answer = send(upstream, request, build).await?;
+    respond(upstream, request, answer).await
+}
+
+async fn read_body(headers: &HeaderMap, payload: web::Payload) -> Result<Bytes, ApiError> {
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > MAX_BODY_BYTES) {
+        return Err(body_too_large());
+    }
+    if length.unwrap_or(0) == 0 && !headers.contains_key(header::TRANSFER_ENCODING) {
+        return Ok(Bytes::new());
+    }
+    let read = payload.to_bytes_limited(MAX_BODY_BYTES);
+    match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        Ok(Ok(Ok(body))) => Ok(body),
+        Ok(Ok(Err(error))) => {
+            let broke_off = "The body broke off before its end.";
+            Err(ApiError::bad_request("malformed_body", broke_off).caused_by(anyhow::anyhow!("{error}")))
+        }
+        Ok(Err(_)) => Err(body_too_large()),
+        Err(_) => {
+            let detail = "The body took too long to arrive.";
+            Err(ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "request_timeout",
+                detail,
+            ))
+        }
+    }
+}
+
+/// The request as the service gets it.
+fn outgoing(
+    upstream: &Upstream,
+    request: &HttpRequest,
+    client: IpAddr,
+    trusted: &TrustedProxies,
+    body: Bytes,
+) -> Result<reqwest::Request, ApiError> {
+    let uri = request.uri();
+    let mut url = String::with_capacity(upstream.base_url.len() + 128);
+    url.push_str(&upstream.base_url);
+    url.push_str(uri.path_and_query().map_or("/", |target| target.as_str()));
+    let url = reqwest::Url::parse(&url).map_err(|error| invalid_path().caused_by(error))?;
+    // A URL parser normalises. Were there anything left to normalise, the path that was authorised would not be the one
+    // that is asked for.
+    if url.path() != uri.path() {
+        return Err(invalid_path());
+    }
+    let method =
+        reqwest::Method::from_bytes(request.method().as_str().as_bytes()).map_err(ApiError::internal)?;
+    let mut outgoing = reqwest::Request::new(method, url);
+    *outgoing.headers_mut() = headers::proxy_headers(request, client, trusted);
+    if !body.is_empty() {
+        *outgoing.body_mut() = Some(body.into());
+    }
+    Ok(outgoing)
+}
+
+fn invalid_path() -> ApiError {
+    ApiError::bad_request("invalid_path", "The path is not in its plain form.")
+}
+
+/// Sends the request, and once more if no connection came about and a repetition does no harm.
+async fn send(
+    upstream: &Upstream,
+    request: &HttpRequest,
+    build: impl Fn() -> Result<reqwest::Request, ApiError>,
+) -> Result<reqwest::Response, ApiError> {
+    let mut tries_left = if may_be_repeated(request) { 2 } else { 1 };
+    loop {
+        if !upstream.breaker.admits(Instant::now()) {
+            return Err(unreachable(request));
+        }
+        tries_left -= 1;
+        let error = match worker_client()?.execute(build()?).await {
+            Ok(answer) => {
+                upstream.breaker.connected();
+                return Ok(answer);
+            }
+            Err(error) => error.without_url(),
+        };
+        if !error.is_connect() {
+            upstream.breaker.connected();
+            return Err(lost(upstream, request, error));
+        }
+        upstream.breaker.could_not_connect(Instant::now());
+        count_failure(upstream, "connect");
+        if tries_left == 0 {
+            return Err(unreachable(request).caused_by(anyhow::Error::new(error).context(upstream.name)));
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}
+
+fn may_be_repeated(request: &HttpRequest) -> bool {
+    request.method().is_safe() || request.headers().contains_key("idempotency-key")
+}
+
+fn worker_client() -> Result<reqwest::Client, ApiError> {
+    CLIENT
+        .with(|cell| {
+            if let Some(client) = cell.get() {
+                return Ok(client.clone());
+            }
+            let client = http_client::connection_pool(UPSTREAM_TIMEOUT)?;
+            Ok(cell.get_or_init(|| client).clone())
+        })
+        .map_err(|error: anyhow::Error| ApiError::internal(error))
+}
+
+/// The service was never reached, so nothing happened.
+fn unreachable(request: &HttpRequest) -> ApiError {
+    let detail = "A part of the platform cannot be reached. Try again shortly.";
+    with_outcome(
+        ApiError::unavailable("service_unavailable", detail),
+        request,
+        Outcome::None,
+    )
+}
+
+/// The service may have got the request, but we did not get its answer.
+fn lost(upstream: &Upstream, request: &HttpRequest, error: reqwest::Error) -> ApiError {
+    let refusal = if error.is_timeout() {
+        count_failure(upstream, "timeout");
+        let detail = "The answer took too long. Ask what became of the request before you send a new one.";
+        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", detail)
+    } else {
+        count_failure(upstream, "broken");
+        let detail = "The connection broke before the answer. Ask what became of the request before you send a new one.";
+        ApiError::unavailable("service_unavailable", detail)
+    };
+    let cause = anyhow::Error::new(error).context(upstream.name);
+    with_outcome(refusal, request, Outcome::Unknown).caused_by(cause)
+}
+
+/// Only of requests that change something can it be asked what became of them.
+fn with_outcome(error: ApiError, request: &HttpRequest, outcome: Outcome) -> ApiError {
+    if request.method().is_safe() {
+        error
+    } else {
+        error.outcome(outcome)
+    }
+}
+
+fn count_failure(upstream: &Upstream, kind: &'static str) {
+    metrics::counter!("gateway_upstream_failures_total", "upstream" => upstream.name, "kind" => kind)
+        .increment(1);
+}
+
+/// The service's answer as the client gets it.
+async fn respond(
+    upstream: &Upstream,
+    request: &HttpRequest,
+    answer: reqwest::Response,
+) -> Result<HttpResponse, ApiError> {
+    let status = StatusCode::from_u16(answer.status().as_u16()).map_err(ApiError::internal)?;
+    let head = request.method() == actix_web::http::Method::HEAD;
+    let headers = headers::for_client(answer.headers());
+    let length = answer.headers().get(reqwest::header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let body = match length {
+        Some(length) if head || length > BUFFERED_ANSWER_BYTES => {
+            BoxBody::new(SizedStream::new(length, answer.bytes_stream()))
+        }
+        None if !head => BoxBody::new(body::BodyStream::new(answer.bytes_stream())),
+        _ => BoxBody::new(
+            answer
+                .bytes()
+                .await
+                .map_err(|error| lost(upstream, request, error.without_url()))?,
+        ),
+    };
+    let mut response = HttpResponse::with_body(status, body);
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, LimitsConfig};
+    use actix_web::test::TestRequest;
+
+    fn gateway(url: &str) -> Gateway {
+        let limits = LimitsConfig {
+            address_per_minute: 1,
+            user_per_minute: 1,
+            login_per_minute: 1,
+        };
+        let url = || url.to_owned();
+        let config = Config {
+            auth_url: url(),
+            accounts_url: url(),
+            transactions_url: url(),
+            limits,
+            trusted_proxies: vec![],
+            cors_origins: vec![],
+            workers: 1,
+            clock: shared::Clock::system(),
+        };
+        Gateway::new(&config).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_come_is_504_with_an_unknown_outcome() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let gateway = gateway(&url);
+        let client = http_client::connection_pool(Duration::from_millis(50)).unwrap();
+        let error = client.post(&url).send().await.unwrap_err();
+        let upstream = gateway.upstream(Service::Transactions);
+        let problem = lost(upstream, &TestRequest::post().to_http_request(), error).problem();
+        assert_eq!((problem.status, problem.code.as_str()), (504, "upstream_timeout"));
+        assert_eq!(problem.outcome, Some(Outcome::Unknown));
+    }
+
+    #[test]
+    fn a_path_that_a_url_parser_would_change_is_refused() {
+        let gateway = gateway("http://localhost:1");
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let build = |target: &str| {
+            let request = TestRequest::get().uri(target).to_http_request();
+            let upstream = gateway.upstream(Service::Accounts);
+            outgoing(
+                upstream,
+                &request,
+                address,
+                &gateway.trusted_proxies,
+                Bytes::new(),
+            )
+        };
+        assert_eq!(
+            build("/api/v1/accounts?a=b").unwrap().url().as_str(),
+            "http://localhost:1/api/v1/accounts?a=b"
+        );
+        for target in [
+            "/api/v1/accounts/../../../internal",
+            "/api/v1/accounts/%2e%2e/internal",
+        ] {
+            assert_eq!(build(target).unwrap_err().code(), "invalid_path", "{target}");
+        }
+    }
+}

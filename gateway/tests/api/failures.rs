@@ -1,0 +1,147 @@
+//! A service that is down, hangs up or stays silent.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+
+use crate::stack::{Settings, Stack, problem};
+
+async fn in_front_of(accounts: &TcpListener) -> Stack {
+    let accounts_url = Some(format!("http://{}", accounts.local_addr().unwrap()));
+    Stack::with(Settings {
+        accounts_url,
+        ..Settings::default()
+    })
+    .await
+}
+
+async fn in_front_of_nothing() -> Stack {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    in_front_of(&closed).await
+}
+
+#[tokio::test]
+async fn a_service_that_is_down_is_503_and_nothing_happened() {
+    let stack = in_front_of_nothing().await;
+    let answer = stack
+        .authorised("POST", "/api/v1/accounts")
+        .body("{}")
+        .send()
+        .await
+        .unwrap();
+    assert!(answer.headers().contains_key("retry-after") && answer.headers().contains_key("ratelimit"));
+    let (status, refusal) = problem(answer).await;
+    assert_eq!(
+        (status, refusal["code"].as_str()),
+        (503, Some("service_unavailable"))
+    );
+    assert_eq!(refusal["outcome"], "none");
+    let (_, refusal) = problem(stack.authorised("GET", "/api/v1/accounts").send().await.unwrap()).await;
+    assert!(
+        refusal.get("outcome").is_none(),
+        "a GET has no outcome: {refusal}"
+    );
+    let other = stack.authorised("GET", "/api/v1/transfers").send().await.unwrap();
+    assert_eq!(other.status(), 200, "the other services go on");
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_leaves_the_outcome_unknown() {
+    let accounts = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stack = in_front_of(&accounts).await;
+    let requests = tokio::spawn(async move {
+        let mut requests = 0;
+        while let Ok(Ok((mut stream, _))) =
+            tokio::time::timeout(Duration::from_secs(2), accounts.accept()).await
+        {
+            requests += 1;
+            let _ = stream.read(&mut [0; 4096]).await;
+        }
+        requests
+    });
+    let request = stack
+        .authorised("POST", "/api/v1/accounts")
+        .header("idempotency-key", "k");
+    let (status, refusal) = problem(request.body("{}").send().await.unwrap()).await;
+    assert_eq!(
+        (status, refusal["code"].as_str()),
+        (503, Some("service_unavailable"))
+    );
+    assert_eq!(refusal["outcome"], "unknown");
+    assert_eq!(
+        requests.await.unwrap(),
+        1,
+        "what may have been applied is not sent again"
+    );
+}
+
+#[tokio::test]
+async fn a_service_that_keeps_failing_is_left_alone_for_a_second() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stack = in_front_of(&listener).await;
+    drop(listener);
+    let post = || stack.authorised("POST", "/api/v1/accounts").body("{}").send();
+    for _ in 0..5 {
+        assert_eq!(post().await.unwrap().status(), 503);
+    }
+    // It is back, and the gateway does not know yet.
+    let _back = TcpListener::bind(address).await.unwrap();
+    let started = Instant::now();
+    let (status, refusal) = problem(post().await.unwrap()).await;
+    assert_eq!((status, refusal["outcome"].as_str()), (503, Some("none")));
+    assert!(
+        started.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        started.elapsed()
+    );
+    let metrics = stack
+        .request("GET", "/metrics")
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(metrics.contains("gateway_upstream_failures_total"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_service_that_comes_back_is_found_again() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let accounts_url = Some(format!("http://{address}"));
+    let stack = Stack::with(Settings {
+        accounts_url,
+        ..Settings::default()
+    })
+    .await;
+    let get = || stack.authorised("GET", "/api/v1/accounts").send();
+    for _ in 0..3 {
+        assert_eq!(get().await.unwrap().status(), 503);
+    }
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    let server = actix_web::HttpServer::new(|| {
+        actix_web::App::new().default_service(actix_web::web::to(async || actix_web::HttpResponse::Ok()))
+    });
+    let server = server
+        .workers(1)
+        .disable_signals()
+        .listen(listener)
+        .unwrap()
+        .run();
+    let handle = server.handle();
+    tokio::spawn(server);
+    let mut status = 0;
+    for _ in 0..30 {
+        status = get().await.unwrap().status().as_u16();
+        if status == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(status, 200);
+    handle.stop(false).await;
+}

@@ -1,0 +1,34 @@
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use shared::clients::ml::Position;
+
+use crate::schema::observation_position;
+
+pub async fn position(conn: &mut AsyncPgConnection) -> QueryResult<Position> {
+    let (xid, sequence) = observation_position::table
+        .select((observation_position::xid, observation_position::sequence))
+        .first(conn)
+        .await?;
+    Ok(Position { xid, sequence })
+}
+
+/// Locks it until the transaction ends, so that one sender at a time advances it.
+pub async fn lock_position(conn: &mut AsyncPgConnection) -> QueryResult<Position> {
+    let (xid, sequence) = observation_position::table
+        .select((observation_position::xid, observation_position::sequence))
+        .for_update()
+        .first(conn)
+        .await?;
+    Ok(Position { xid, sequence })
+}
+
+pub async fn set_position(conn: &mut AsyncPgConnection, position: Position) -> QueryResult<()> {
+    diesel::update(observation_position::table)
+        .set((
+            observation_position::xid.eq(position.xid),
+            observation_position::sequence.eq(position.sequence),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,57 @@
+// @generated automatically by Diesel CLI.
+
+diesel::table! {
+    account_states (account_id) {
+        account_id -> Uuid,
+        transfer_count -> Int8,
+        amount_sum -> Int8,
+        amount_max -> Int8,
+        last_at -> Timestamptz,
+        velocity_bucket -> Int8,
+        velocity_counts -> Array<Nullable<Int4>>,
+        counterparty_ids -> Array<Nullable<Uuid>>,
+    }
+}
+
+diesel::table! {
+    observation_position (singleton) {
+        singleton -> Bool,
+        xid -> Int8,
+        sequence -> Int8,
+    }
+}
+
+diesel::table! {
+    policies (version) {
+        version -> Int8,
+        review_at -> Int2,
+        block_at -> Int2,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    rules (version) {
+        version -> Int8,
+        code -> Text,
+        kind -> Text,
+        params -> Jsonb,
+        points -> Int2,
+        enabled -> Bool,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    scores (transfer_id) {
+        transfer_id -> Uuid,
+        account_id -> Uuid,
+        score -> Int2,
+        decision -> Text,
+        reasons -> Jsonb,
+        rules_version -> Int8,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(account_states, observation_position, policies, rules, scores,);

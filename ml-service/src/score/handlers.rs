@@ -1,0 +1,68 @@
+use std::collections::HashMap;
+use std::time::Instant;
+
+use actix_web::{post, web};
+use shared::clients::ml::{Decision, Score, ScoreBatch, Scores};
+use shared::id::TransferId;
+use shared::{ApiError, ServiceCaller};
+
+use super::{queries, score_batch};
+use crate::account_state;
+use crate::state::State;
+
+const MAX_TRANSFERS: usize = 1024;
+
+/// Scores the transfers of a batch before they are posted. Repeating it answers what was answered first.
+#[post("/internal/scores")]
+pub async fn score_transfers(
+    caller: ServiceCaller,
+    state: web::Data<State>,
+    batch: web::Json<ScoreBatch>,
+) -> Result<web::Json<Scores>, ApiError> {
+    caller.require(&[shared::clients::transactions::SERVICE])?;
+    let started = Instant::now();
+    let transfers = batch.into_inner().transfers;
+    if transfers.len() > MAX_TRANSFERS {
+        return Err(ApiError::bad_request(
+            "batch_too_large",
+            format!("A batch has at most {MAX_TRANSFERS} transfers."),
+        ));
+    }
+    crate::require_amounts(transfers.iter().map(|transfer| transfer.amount))?;
+    let rules = state.rules.in_force()?;
+    let accounts: Vec<_> = transfers
+        .iter()
+        .map(|transfer| transfer.debit_account_id)
+        .collect();
+    let mut conn = state.db.connection().await?;
+    let states = account_state::queries::find(&mut conn, &accounts).await?;
+    let mut scores = score_batch(&transfers, &states, &rules);
+    let inserted = queries::insert(&mut conn, rules.version, accounts, &scores).await?;
+    if inserted < scores.len() {
+        let ids: Vec<_> = scores.iter().map(|score| score.transfer_id).collect();
+        answer_as_before(&mut scores, &queries::find(&mut conn, &ids).await?);
+    }
+    count_decisions(&scores);
+    metrics::histogram!("fraud_scoring_duration_seconds").record(started.elapsed());
+    Ok(web::Json(Scores { scores }))
+}
+
+fn answer_as_before(scores: &mut [Score], stored: &HashMap<TransferId, Score>) {
+    for score in scores {
+        if let Some(stored) = stored.get(&score.transfer_id) {
+            score.clone_from(stored);
+        }
+    }
+}
+
+fn count_decisions(scores: &[Score]) {
+    for (decision, label) in [
+        (Decision::Allow, "allow"),
+        (Decision::Review, "review"),
+        (Decision::Block, "block"),
+    ] {
+        let count = scores.iter().filter(|score| score.decision == decision).count();
+        metrics::counter!("fraud_decisions_total", "decision" => label)
+            .increment(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+}

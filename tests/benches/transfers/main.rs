@@ -1,0 +1,214 @@
+//! `cargo bench -p platform`: transfers per second, beside a pgbench script that does the same transfer with row locks on
+//! the same PostgreSQL, in the same run.
+//!
+//! Everything runs on this machine: PostgreSQL with `fsync=on`, the services as processes of their own, and the load. So
+//! read the ratios of one run, not the absolute figures. Each cell is the median of several interleaved rounds. The
+//! service is measured with all it does for a transfer: token, fraud score, idempotency key, postings, outbox.
+
+#![expect(
+    clippy::as_conversions,
+    clippy::float_arithmetic,
+    clippy::indexing_slicing,
+    reason = "statistics of a measurement, on figures of its own"
+)]
+
+mod baseline;
+mod load;
+mod processor_time;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use platform::client::{eventually, new_key};
+use platform::postgres::Durability;
+use platform::{Customer, Platform, Service};
+use serde_json::json;
+
+use baseline::Baseline;
+use load::{Load, Measured};
+use processor_time::ProcessorTime;
+
+const ACCOUNTS: usize = 10_000;
+const CONNECTIONS: usize = 256;
+/// pgbench is measured with each, and its best counts.
+const PGBENCH_CLIENTS: [usize; 3] = [8, 32, 64];
+const ROUNDS: usize = 3;
+const ROUND: Duration = Duration::from_secs(4);
+const INITIAL_BALANCE: i64 = 1_000_000_000;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Workload {
+    /// Between two of all accounts, drawn evenly.
+    Uniform,
+    /// From one account to any other.
+    Hot,
+}
+
+impl Workload {
+    const ALL: [Self; 2] = [Self::Uniform, Self::Hot];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform, 10,000 accounts",
+            Self::Hot => "one hot account",
+        }
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    // `cargo test --benches` builds this and runs it with `--test`: measuring is not testing.
+    if std::env::args().any(|argument| argument == "--test") {
+        return Ok(());
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(run())
+}
+
+async fn run() -> anyhow::Result<()> {
+    eprintln!("starting PostgreSQL and the services …");
+    let platform = Platform::builder()
+        .processes(env!("CARGO_BIN_EXE_dev"))
+        .own_server(Durability::Durable)
+        .start()
+        .await?;
+    let baseline = Baseline::prepare(&platform, ACCOUNTS).await?;
+    let payer = platform.register("payer").await;
+    let accounts = open_accounts(&platform, &payer).await?;
+    let service = Load::new(
+        &platform.url(Service::Transactions),
+        &payer.access_token,
+        &accounts,
+    )?;
+    let gateway = Load::new(&platform.url(Service::Gateway), &payer.access_token, &accounts)?;
+
+    println!(
+        "\n{:<28}{:<26}{:>12}{:>10}{:>10}{:>10}{:>12}{:>12}",
+        "workload", "what", "transfers/s", "ratio", "p50 ms", "p99 ms", "µs PG", "µs services"
+    );
+    for workload in Workload::ALL {
+        let clients = baseline
+            .best_client_count(workload, &PGBENCH_CLIENTS, ROUND / 2)
+            .await?;
+        let mut pgbench = Vec::new();
+        let mut at_service = Vec::new();
+        let mut at_gateway = Vec::new();
+        for round in 1..=ROUNDS {
+            eprintln!("{}: round {round} of {ROUNDS}", workload.name());
+            pgbench.push(measured(&platform, baseline.run(workload, clients, ROUND)).await?);
+            at_service.push(measured(&platform, service.run(workload, CONNECTIONS, ROUND)).await?);
+            at_gateway.push(measured(&platform, gateway.run(workload, CONNECTIONS, ROUND)).await?);
+        }
+        let reference = median(pgbench);
+        let rows = [
+            (format!("pgbench, {clients} clients"), reference),
+            (format!("service, {CONNECTIONS} connections"), median(at_service)),
+            (format!("gateway, {CONNECTIONS} connections"), median(at_gateway)),
+        ];
+        for (what, cell) in rows {
+            print_row(workload, &what, &cell, reference.measured.per_second);
+        }
+    }
+    check_books(&platform, &payer).await?;
+    platform.stop().await
+}
+
+/// Accounts of one holder with money in each, brought in over the sandbox rail like anybody's.
+async fn open_accounts(platform: &Platform, payer: &Customer) -> anyhow::Result<Vec<String>> {
+    let holder: shared::id::UserId = payer.user_id.parse()?;
+    let ids: Vec<shared::id::AccountId> = (0..ACCOUNTS).map(|_| shared::id::AccountId::new()).collect();
+    let uuids: Vec<uuid::Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    platform
+        .sql()
+        .await
+        .execute(
+            "INSERT INTO transactions.ledger_accounts (id, kind, holder_id, currency, floor)
+             SELECT unnest($1::uuid[]), 'customer', $2, 'USD', 0",
+            &[&uuids, &holder.uuid()],
+        )
+        .await?;
+    let accounts: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    eprintln!("funding {ACCOUNTS} accounts …");
+    for chunk in accounts.chunks(CONNECTIONS) {
+        let deposits = chunk.iter().map(|account| async move {
+            let body = json!({ "account_id": account, "amount": INITIAL_BALANCE, "currency": "USD" });
+            let client = platform
+                .client_of(Service::Transactions)
+                .with_token(&payer.access_token);
+            client
+                .post_with_key("/api/v1/payments/deposits", &new_key(), body)
+                .await
+                .success()
+        });
+        futures_util::future::try_join_all(deposits)
+            .await
+            .context("funding the accounts")?;
+    }
+    platform.sql().await.batch_execute("VACUUM ANALYZE").await?;
+    Ok(accounts)
+}
+
+#[derive(Clone, Copy)]
+struct Cell {
+    measured: Measured,
+    postgresql_us: f64,
+    services_us: f64,
+}
+
+async fn measured(
+    platform: &Platform,
+    run: impl Future<Output = anyhow::Result<Measured>>,
+) -> anyhow::Result<Cell> {
+    let before = ProcessorTime::now(platform)?;
+    let measured = run.await?;
+    let spent = ProcessorTime::now(platform)?.since(&before);
+    let per_transfer = |seconds: f64| seconds * 1e6 / measured.count.max(1) as f64;
+    Ok(Cell {
+        measured,
+        postgresql_us: per_transfer(spent.postgresql_s),
+        services_us: per_transfer(spent.services_s),
+    })
+}
+
+fn median(mut cells: Vec<Cell>) -> Cell {
+    cells.sort_by(|one, other| one.measured.per_second.total_cmp(&other.measured.per_second));
+    cells[cells.len() / 2]
+}
+
+fn print_row(workload: Workload, what: &str, cell: &Cell, reference: f64) {
+    println!(
+        "{:<28}{:<26}{:>12.0}{:>9.1}×{:>10.1}{:>10.1}{:>12.0}{:>12.0}",
+        workload.name(),
+        what,
+        cell.measured.per_second,
+        cell.measured.per_second / reference,
+        cell.measured.p50_ms,
+        cell.measured.p99_ms,
+        cell.postgresql_us,
+        cell.services_us,
+    );
+}
+
+/// A benchmark of a ledger that loses money would be worth nothing.
+async fn check_books(platform: &Platform, payer: &Customer) -> anyhow::Result<()> {
+    eprintln!("checking the books …");
+    platform
+        .grant_role(&payer.email, shared::Role::Compliance)
+        .await?;
+    let officer = payer.log_in_again().await;
+    let report = eventually("the integrity report", async || {
+        let client = platform
+            .client_of(Service::Transactions)
+            .with_token(&officer.access_token);
+        Some(client.get("/api/v1/integrity").await.success())
+    })
+    .await?;
+    anyhow::ensure!(report["ok"] == json!(true), "the books do not balance: {report}");
+    println!(
+        "\nthe books balance after it: {} checks",
+        report["checks"].as_array().map_or(0, Vec::len)
+    );
+    Ok(())
+}

@@ -1,0 +1,291 @@
+//! Who may do what: every operation of the public API refuses whoever has no token, and whoever does not own what it is
+//! about. An operation that is missing in the table below fails the test, so nobody can forget one.
+
+use platform::client::{Answer, new_key, transfer_body};
+use platform::{Client, Customer, Platform};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// Operations that need no token, and why. This list may only get shorter.
+const PUBLIC: [(&str, &str); 4] = [
+    ("POST /api/v1/auth/register", "there is no user yet"),
+    ("POST /api/v1/auth/login", "the password is the credential"),
+    ("POST /api/v1/auth/refresh", "the refresh token is the credential"),
+    ("GET /.well-known/jwks.json", "public keys"),
+];
+
+/// What the operation answers to a user who does not own what it is about.
+enum WrongOwner {
+    /// This status and code.
+    Refused(u16, &'static str),
+    /// 200, with nothing of the owner's in it.
+    ShowsNothing,
+    /// It is about the caller alone: no part of the request names anything of somebody else's.
+    OnlyOwn,
+}
+use WrongOwner::{OnlyOwn, Refused, ShowsNothing};
+
+type Body = fn(&Owned) -> Value;
+
+/// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 20] = [
+    ("GET /api/v1/auth/me", None, OnlyOwn),
+    ("POST /api/v1/auth/logout", None, OnlyOwn),
+    (
+        "POST /api/v1/auth/password/change",
+        Some(password_change),
+        OnlyOwn,
+    ),
+    ("POST /api/v1/accounts", Some(new_account), OnlyOwn),
+    ("GET /api/v1/accounts", None, ShowsNothing),
+    (
+        "GET /api/v1/accounts/{account_id}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "PATCH /api/v1/accounts/{account_id}",
+        Some(nickname),
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/accounts/{account_id}/freeze",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/accounts/{account_id}/unfreeze",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/accounts/{account_id}/close",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "GET /api/v1/accounts/{account_id}/postings",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/transfers",
+        Some(transfer),
+        Refused(422, "account_not_found"),
+    ),
+    ("GET /api/v1/transfers", None, ShowsNothing),
+    (
+        "GET /api/v1/transfers/{transfer_id}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/transfers/{transfer_id}/approve",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/transfers/{transfer_id}/reject",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/payments/deposits",
+        Some(payment),
+        Refused(422, "account_not_found"),
+    ),
+    (
+        "POST /api/v1/payments/withdrawals",
+        Some(payment),
+        Refused(422, "account_not_found"),
+    ),
+    (
+        "GET /api/v1/idempotency-keys/{key}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    ("GET /api/v1/integrity", None, Refused(403, "role_required")),
+];
+
+/// What belongs to one user, for another to try.
+struct Owned {
+    owner: Customer,
+    account_id: String,
+    other_account_id: String,
+    transfer_id: String,
+    key: String,
+}
+
+impl Owned {
+    async fn make(platform: &Platform) -> Self {
+        let owner = platform.register("owner").await;
+        let account_id = owner.open_funded_account(10_000, "USD").await;
+        let other_account_id = owner.open_account("USD").await;
+        let key = new_key();
+        let body = transfer_body(&account_id, &other_account_id, 100, "USD");
+        let made = owner
+            .post_with_key("/api/v1/transfers", &key, body)
+            .await
+            .must_be(201);
+        Self {
+            owner,
+            account_id,
+            other_account_id,
+            transfer_id: made["id"].as_str().unwrap().to_owned(),
+            key,
+        }
+    }
+
+    /// The path with the owner's ids in it.
+    fn path(&self, template: &str) -> String {
+        let path = template
+            .replace("{account_id}", &self.account_id)
+            .replace("{transfer_id}", &self.transfer_id)
+            .replace("{key}", &self.key);
+        assert!(
+            !path.contains('{'),
+            "teach Owned::path what to put into {template}"
+        );
+        path
+    }
+
+    async fn call(&self, client: &Client, operation: &str, body: Option<Body>) -> Answer {
+        let (method, template) = operation.split_once(' ').unwrap();
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let mut request = client
+            .request(method, &self.path(template))
+            .header("idempotency-key", new_key());
+        if let Some(body) = body {
+            request = request.json(&body(self));
+        }
+        client.send(request).await
+    }
+}
+
+fn password_change(_: &Owned) -> Value {
+    json!({ "current_password": "not-the-password", "new_password": "copper-meadow-17-telescope" })
+}
+
+fn new_account(_: &Owned) -> Value {
+    json!({ "kind": "savings", "currency": "EUR" })
+}
+
+fn nickname(_: &Owned) -> Value {
+    json!({ "nickname": "Mine now" })
+}
+
+fn transfer(owned: &Owned) -> Value {
+    transfer_body(&owned.account_id, &owned.other_account_id, 100, "USD")
+}
+
+fn payment(owned: &Owned) -> Value {
+    json!({ "account_id": owned.account_id, "amount": 100, "currency": "USD" })
+}
+
+/// `METHOD /path` of every operation in the document that the gateway serves.
+async fn documented(platform: &Platform) -> Vec<(String, Value)> {
+    let document = platform.client().get("/openapi.json").await.must_be(200);
+    let paths = document["paths"].as_object().unwrap().clone();
+    let mut operations = Vec::new();
+    for (path, item) in paths {
+        for method in ["get", "put", "post", "patch", "delete"] {
+            if let Some(operation) = item.get(method) {
+                operations.push((format!("{} {path}", method.to_uppercase()), operation.clone()));
+            }
+        }
+    }
+    operations
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_is_in_the_table_and_says_whether_it_needs_a_token() {
+    let platform = Platform::start().await;
+    let documented = documented(&platform).await;
+    let mut problems = Vec::new();
+    for (name, operation) in &documented {
+        let public = PUBLIC.iter().any(|(known, _)| known == name);
+        let listed = OPERATIONS.iter().any(|(known, ..)| known == name);
+        if !public && !listed {
+            problems.push(format!(
+                "add `{name}` to OPERATIONS, with what a wrong owner gets"
+            ));
+        }
+        let secured = operation["security"].to_string().contains("access_token");
+        if public == secured {
+            problems.push(format!(
+                "`{name}` is {}, its `security` says otherwise",
+                if public { "public" } else { "not public" }
+            ));
+        }
+    }
+    let known = PUBLIC
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(OPERATIONS.iter().map(|(name, ..)| *name));
+    let gone = known.filter(|known| !documented.iter().any(|(name, _)| name == known));
+    problems.extend(gone.map(|name| format!("remove `{name}`, which no longer exists")));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    platform.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_gets_in_without_a_token() {
+    let platform = Platform::start().await;
+    let owned = Owned::make(&platform).await;
+    for (operation, body, _) in &OPERATIONS {
+        let answer = owned.call(&platform.client(), operation, *body).await;
+        answer.must_be_problem(401, "missing_token");
+    }
+    // The same past the gateway: no service relies on it.
+    for (operation, body, _) in &OPERATIONS {
+        for service in platform::Service::ALL {
+            let answer = owned.call(&platform.client_of(service), operation, *body).await;
+            assert!(
+                [401, 404].contains(&answer.status),
+                "{} lets in {answer}",
+                service.name()
+            );
+        }
+    }
+    platform.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_reaches_what_is_somebody_elses() {
+    let platform = Platform::start().await;
+    let owned = Owned::make(&platform).await;
+    let stranger = platform.register("stranger").await;
+    for (operation, body, expected) in &OPERATIONS {
+        match expected {
+            OnlyOwn => {}
+            Refused(status, code) => {
+                let answer = owned.call(&stranger, operation, *body).await;
+                answer.must_be_problem(*status, code);
+            }
+            ShowsNothing => {
+                let answer = owned.call(&stranger, operation, *body).await;
+                let text = answer.text.clone();
+                answer.must_be(200);
+                for id in [
+                    &owned.account_id,
+                    &owned.other_account_id,
+                    &owned.transfer_id,
+                    &owned.owner.user_id,
+                ] {
+                    assert!(!text.contains(id.as_str()), "{operation} shows {id}: {text}");
+                }
+            }
+        }
+    }
+    // And nothing of it had an effect.
+    assert_eq!(owned.owner.balance(&owned.account_id).await, (9_900, 0, 9_900));
+    let account = owned
+        .owner
+        .get(&owned.path("/api/v1/accounts/{account_id}"))
+        .await
+        .must_be(200);
+    assert_eq!(account["status"], "active", "{account}");
+    assert_ne!(account["nickname"], "Mine now", "{account}");
+    platform.assert_invariants().await;
+    platform.stop().await.unwrap();
+}

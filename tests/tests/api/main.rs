@@ -1,0 +1,17 @@
+//! The platform as its users meet it: through the gateway, over HTTP, on a real database. One module for each area.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod access;
+mod accounts;
+mod auth;
+mod concurrency;
+mod gateway;
+mod reviews;
+mod sessions;
+mod tokens;
+mod transfers;

@@ -1,0 +1,119 @@
+//! Staying logged in, and being logged out.
+
+use chrono::Duration;
+use platform::client::{Answer, Customer, text_of};
+use platform::{Client, Platform};
+use serde_json::json;
+
+const ME: &str = "/api/v1/auth/me";
+
+async fn refresh(client: &Client, refresh_token: &str) -> Answer {
+    client
+        .post("/api/v1/auth/refresh", json!({ "refresh_token": refresh_token }))
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_goes_on_by_refreshing_after_its_access_token_has_expired() {
+    let platform = Platform::start().await;
+    let client = platform.client();
+    let mut ada = platform.register("ada").await;
+    for _ in 0..3 {
+        platform.clock.advance(Duration::minutes(5));
+        ada.get(ME).await.must_be_problem(401, "token_expired");
+        let refreshed = refresh(&client, &ada.refresh_token).await.must_be(200);
+        assert!(
+            refreshed.get("session_id").is_none(),
+            "the session's secret is shown again"
+        );
+        let next = Customer::from_login(&client, &ada.email, &refreshed);
+        assert_ne!(next.refresh_token, ada.refresh_token);
+        next.get(ME).await.must_be(200);
+        ada = next;
+    }
+    platform.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refresh_token_that_comes_twice_ends_its_session_and_no_other() {
+    let platform = Platform::start().await;
+    let client = platform.client();
+    let ada = platform.register("ada").await;
+    let elsewhere = ada.log_in_again().await;
+    let refreshed = refresh(&client, &ada.refresh_token).await.must_be(200);
+    let stolen = refresh(&client, &ada.refresh_token).await;
+    stolen.must_be_problem(401, "invalid_refresh_token");
+    let next = refresh(&client, &text_of(&refreshed, "refresh_token")).await;
+    next.must_be_problem(401, "invalid_refresh_token");
+    ada.get(ME).await.must_be_problem(401, "session_revoked");
+    elsewhere.get(ME).await.must_be(200);
+    refresh(&client, &elsewhere.refresh_token).await.must_be(200);
+    platform.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_refreshes_at_once_with_one_token_one_succeeds() {
+    let platform = Platform::start().await;
+    let client = platform.client();
+    let ada = platform.register("ada").await;
+    let refreshes = (0..12).map(|_| refresh(&client, &ada.refresh_token));
+    let answers = futures_util::future::join_all(refreshes).await;
+    let succeeded = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!(succeeded, 1, "{answers:#?}");
+    for answer in answers.iter().filter(|answer| answer.status != 200) {
+        answer.must_be_problem(401, "invalid_refresh_token");
+    }
+    ada.get(ME).await.must_be_problem(401, "session_revoked");
+    platform.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logging_out_ends_this_session_and_no_other() {
+    let platform = Platform::start().await;
+    let client = platform.client();
+    let ada = platform.register("ada").await;
+    let elsewhere = ada.log_in_again().await;
+    ada.post_empty("/api/v1/auth/logout").await.must_be(204);
+    ada.get(ME).await.must_be_problem(401, "session_revoked");
+    ada.post_empty("/api/v1/auth/logout")
+        .await
+        .must_be_problem(401, "session_revoked");
+    let refused = refresh(&client, &ada.refresh_token).await;
+    refused.must_be_problem(401, "invalid_refresh_token");
+    elsewhere.get(ME).await.must_be(200);
+    platform.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_nobody_uses_ends() {
+    let platform = Platform::start().await;
+    let ada = platform.register("ada").await;
+    platform.clock.advance(Duration::days(8));
+    let refused = refresh(&platform.client(), &ada.refresh_token).await;
+    refused.must_be_problem(401, "invalid_refresh_token");
+    platform.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_refresh_token_is_refused() {
+    let platform = Platform::start().await;
+    let client = platform.client();
+    let ada = platform.register("ada").await;
+    for token in [
+        &ada.access_token,
+        &ada.session_id,
+        "rt_",
+        "",
+        "rt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    ] {
+        refresh(&client, token)
+            .await
+            .must_be_problem(401, "invalid_refresh_token");
+    }
+    let body = json!({ "refresh_token": 7 });
+    let answer = client.post("/api/v1/auth/refresh", body).await;
+    answer.must_be_problem(400, "invalid_body");
+    // None of this was a use of the real one.
+    refresh(&client, &ada.refresh_token).await.must_be(200);
+    platform.stop().await.unwrap();
+}
