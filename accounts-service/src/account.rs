@@ -20,6 +20,7 @@ use diesel::sql_types::Text;
 use serde::{Deserialize, Deserializer, Serialize};
 use shared::clients::transactions::{LedgerAccount, LedgerStatus};
 use shared::id::{AccountId, UserId};
+use shared::idempotency::IdempotencyKey;
 use shared::{ApiError, Currency, Principal, Role};
 use utoipa::ToSchema;
 
@@ -159,6 +160,12 @@ pub struct AccountRow {
     pub updated_at: DateTime<Utc>,
 }
 
+/// A request's name, and what it asked for.
+pub struct Claim {
+    pub key: IdempotencyKey,
+    pub fingerprint: [u8; 32],
+}
+
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccountError {
     #[error("the account is closed")]
@@ -169,8 +176,6 @@ pub enum AccountError {
     Pending,
     #[error("the owner has as many open accounts as allowed")]
     TooManyAccounts,
-    #[error("the idempotency key came with another request before")]
-    IdempotencyKeyReused,
 }
 
 impl From<AccountError> for ApiError {
@@ -188,10 +193,6 @@ impl From<AccountError> for ApiError {
             AccountError::TooManyAccounts => ApiError::unprocessable(
                 "too_many_accounts",
                 format!("You have {MAX_OPEN_ACCOUNTS} open accounts, which is the most. Close one first."),
-            ),
-            AccountError::IdempotencyKeyReused => ApiError::unprocessable(
-                "idempotency_key_reused",
-                "This Idempotency-Key came with another request before. Use a new one for a new request.",
             ),
         }
     }

@@ -5,7 +5,6 @@
 
 pub mod account;
 pub mod config;
-pub mod idempotency_key;
 pub mod routes;
 pub mod schema;
 pub mod state;

@@ -3,12 +3,12 @@
 
 pub mod queries;
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use diesel::deserialize::{FromSql, FromSqlRow};
-use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
 use diesel::prelude::*;
-use diesel::serialize::{Output, ToSql};
 use diesel::sql_types::{Array, Int4, Nullable, Uuid};
 use shared::clients::ml::Observation;
 use shared::id::AccountId;
@@ -19,7 +19,7 @@ const BUCKETS: usize = 12;
 const BUCKET_S: i64 = 300;
 const MAX_COUNTERPARTIES: usize = 64;
 
-#[derive(Clone, Debug, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[derive(Clone, Debug, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(check_for_backend(Pg))]
 pub struct AccountState {
     pub account_id: AccountId,
@@ -34,13 +34,11 @@ pub struct AccountState {
 }
 
 /// Transfers in each of the twelve five-minute buckets of an hour, newest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, AsExpression, FromSqlRow)]
-#[diesel(sql_type = Array<Nullable<Int4>>)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, FromSqlRow)]
 pub struct VelocityCounts([i32; BUCKETS]);
 
 /// The accounts that were paid most recently, newest first, each once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, AsExpression, FromSqlRow)]
-#[diesel(sql_type = Array<Nullable<Uuid>>)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, FromSqlRow)]
 pub struct CounterpartyIds(Vec<AccountId>);
 
 fn bucket_of(at: DateTime<Utc>) -> i64 {
@@ -127,9 +125,24 @@ impl CounterpartyIds {
     }
 }
 
-impl ToSql<Array<Nullable<Int4>>, Pg> for VelocityCounts {
-    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> diesel::serialize::Result {
-        ToSql::<Array<Nullable<Int4>>, Pg>::to_sql(self.0.as_slice(), out)
+/// As PostgreSQL writes arrays.
+fn write_array(f: &mut fmt::Formatter<'_>, items: impl Iterator<Item = impl fmt::Display>) -> fmt::Result {
+    f.write_str("{")?;
+    for (index, item) in items.enumerate() {
+        write!(f, "{}{item}", if index == 0 { "" } else { "," })?;
+    }
+    f.write_str("}")
+}
+
+impl fmt::Display for VelocityCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_array(f, self.0.iter())
+    }
+}
+
+impl fmt::Display for CounterpartyIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_array(f, self.0.iter().map(|id| id.uuid()))
     }
 }
 
@@ -141,12 +154,6 @@ impl FromSql<Array<Nullable<Int4>>, Pg> for VelocityCounts {
             .try_into()
             .map_err(|_| format!("velocity_counts has not {BUCKETS} numbers"))?;
         Ok(Self(counts))
-    }
-}
-
-impl ToSql<Array<Nullable<Uuid>>, Pg> for CounterpartyIds {
-    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> diesel::serialize::Result {
-        ToSql::<Array<Nullable<Uuid>>, Pg>::to_sql(self.0.as_slice(), out)
     }
 }
 

@@ -26,19 +26,6 @@ pub fn document() -> OpenApi {
 mod tests {
     #[test]
     fn openapi_json_is_what_the_handlers_say() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
-        let generated = shared::openapi::golden_text(&super::document()).unwrap();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a switch of the test, not configuration"
-        )]
-        if std::env::var_os("UPDATE_EXPECT").is_some() {
-            std::fs::write(path, &generated).unwrap();
-        }
-        let checked_in = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            generated == checked_in,
-            "openapi.json is out of date: run `UPDATE_EXPECT=1 cargo test -p ml-service openapi` and review the change"
-        );
+        shared::openapi::check_golden(&super::document(), env!("CARGO_MANIFEST_DIR")).unwrap();
     }
 }

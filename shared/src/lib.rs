@@ -13,6 +13,7 @@ pub mod error;
 pub mod http_client;
 pub mod id;
 
+pub mod idempotency;
 pub mod json;
 pub mod money;
 pub mod openapi;

@@ -109,7 +109,7 @@ impl IntoResponses for CommonErrors {
         problems(&[
             (
                 "400",
-                "`invalid_body`, `malformed_body`, `invalid_query`, `invalid_id`, `missing_idempotency_key`",
+                "`invalid_body`, `malformed_body`, `invalid_query`, `invalid_id`, `missing_idempotency_key`, `invalid_idempotency_key`",
             ),
             (
                 "429",

@@ -125,12 +125,14 @@ impl Server {
         .listen(listener)?
         .run();
         let handle = server.handle();
+        let upkeep = tokio::spawn(telemetry::upkeep());
         let stop = tokio::spawn(async move {
             shutdown.cancelled().await;
             handle.stop(true).await;
         });
         server.await?;
         stop.abort();
+        upkeep.abort();
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Logs and metrics of a process.
 
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -25,6 +26,7 @@ pub fn init_logging(env: &mut Env) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let outcome = match format.as_str() {
         "json" => subscriber.json().flatten_event(true).try_init(),
@@ -54,6 +56,18 @@ pub fn metrics() -> Option<&'static PrometheusHandle> {
         }
     }
     METRICS.get()
+}
+
+/// Folds the samples of histograms together from time to time: until then each takes memory of its own, and nobody may
+/// be scraping.
+pub async fn upkeep() {
+    let mut interval = tokio::time::interval(std::time::Duration::from_secs(5));
+    loop {
+        interval.tick().await;
+        if let Some(metrics) = metrics() {
+            metrics.run_upkeep();
+        }
+    }
 }
 
 /// One provider of cryptography for every TLS connection of the process.

@@ -9,6 +9,7 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::{Value, json};
 
+use crate::contract::assert_promised;
 use crate::secrets::random_text;
 
 /// Long enough for any rule about passwords, and on no list of common ones.
@@ -133,7 +134,8 @@ impl Answer {
             Some("application/problem+json"),
             "{self}"
         );
-        let path = self.request.split(' ').nth(1);
+        let (method, path) = self.request.split_once(' ').unwrap_or_default();
+        assert_promised(method, path, status, code);
         let expected = [
             ("type", json!(format!("urn:flowlet:problem:{code}"))),
             ("status", json!(status)),

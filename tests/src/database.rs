@@ -7,7 +7,7 @@ use anyhow::Context;
 use secrecy::SecretString;
 use shared::db::migrate;
 use tokio::sync::OnceCell;
-use tokio_postgres::NoTls;
+use tokio_postgres::{Client, NoTls};
 
 use crate::postgres::{Cluster, Durability};
 use crate::secrets::{Secrets, random_text};
@@ -64,7 +64,7 @@ impl Server {
     }
 
     /// A connection as the superuser, who sees every schema.
-    pub async fn connect(&self, database: &str) -> anyhow::Result<tokio_postgres::Client> {
+    pub async fn connect(&self, database: &str) -> anyhow::Result<Client> {
         let (client, connection) =
             tokio_postgres::connect(&self.cluster.superuser_url(database), NoTls).await?;
         tokio::spawn(connection);
@@ -73,7 +73,8 @@ impl Server {
 
     /// Makes `database` if it is new, and brings its roles, schemas and tables up to date.
     pub async fn prepare(&self, database: &str, progress: impl Fn(&str)) -> anyhow::Result<()> {
-        self.create_if_absent(database).await?;
+        let postgres = self.connect("postgres").await?;
+        create_if_absent(&postgres, database).await?;
         let admin_url = SecretString::from(self.cluster.superuser_url(database));
         for service in Service::ALL {
             let (Some(schema), Some(migrations)) = (service.schema(), service.migrations()) else {
@@ -85,7 +86,7 @@ impl Server {
             };
             let (owner, runtime) = (password("owner")?, password("runtime")?);
             migrate::provision(&admin_url, schema, &owner, &runtime).await?;
-            self.grant_connect(database, schema).await?;
+            grant_connect(&postgres, database, schema).await?;
             let owner_url = SecretString::from(self.owner_url(service, database)?);
             Box::pin(migrate::migrate(schema, &owner_url, migrations)).await?;
         }
@@ -108,7 +109,7 @@ impl Server {
             .await?;
         // What is granted on a database is not copied with it.
         for schema in Service::ALL.into_iter().filter_map(Service::schema) {
-            self.grant_connect(&name, schema).await?;
+            grant_connect(&postgres, &name, schema).await?;
         }
         Ok(name)
     }
@@ -125,34 +126,33 @@ impl Server {
         let statement = format!("ALTER DATABASE {TEMPLATE} ALLOW_CONNECTIONS false");
         Ok(postgres.batch_execute(&statement).await?)
     }
+}
 
-    async fn create_if_absent(&self, database: &str) -> anyhow::Result<()> {
-        let postgres = self.connect("postgres").await?;
-        let found = postgres
-            .query_opt("SELECT FROM pg_database WHERE datname = $1", &[&database])
+async fn create_if_absent(postgres: &Client, database: &str) -> anyhow::Result<()> {
+    let found = postgres
+        .query_opt("SELECT FROM pg_database WHERE datname = $1", &[&database])
+        .await?;
+    if found.is_none() {
+        postgres
+            .batch_execute(&format!("CREATE DATABASE {database}"))
             .await?;
-        if found.is_none() {
-            postgres
-                .batch_execute(&format!("CREATE DATABASE {database}"))
-                .await?;
-        }
-        Ok(())
     }
+    Ok(())
+}
 
-    async fn grant_connect(&self, database: &str, schema: &str) -> anyhow::Result<()> {
-        let statement = format!(
-            "REVOKE ALL ON DATABASE {database} FROM PUBLIC;
-             GRANT CONNECT ON DATABASE {database} TO {schema}_owner, {schema}_runtime"
-        );
-        Ok(self.connect("postgres").await?.batch_execute(&statement).await?)
-    }
+async fn grant_connect(postgres: &Client, database: &str, schema: &str) -> anyhow::Result<()> {
+    let statement = format!(
+        "REVOKE ALL ON DATABASE {database} FROM PUBLIC;
+         GRANT CONNECT ON DATABASE {database} TO {schema}_owner, {schema}_runtime"
+    );
+    Ok(postgres.batch_execute(&statement).await?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    async fn connect(url: String) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+    async fn connect(url: String) -> Result<Client, tokio_postgres::Error> {
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
         tokio::spawn(connection);
         Ok(client)

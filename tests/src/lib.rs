@@ -5,6 +5,7 @@
 //! Deliberately absent: any rule of the services. What is known here is how to start them and what they promise.
 
 pub mod client;
+pub mod contract;
 pub mod database;
 pub mod invariants;
 pub mod platform;

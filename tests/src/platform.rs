@@ -105,10 +105,6 @@ impl Builder {
         self
     }
 
-    pub fn without_ml(self) -> Self {
-        self.without(Service::Ml)
-    }
-
     /// Each service as a process of its own. `program` is the `dev` binary: `env!("CARGO_BIN_EXE_dev")`.
     pub fn processes(mut self, program: impl AsRef<Path>) -> Self {
         self.program = Some(program.as_ref().to_owned());

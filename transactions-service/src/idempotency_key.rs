@@ -1,4 +1,7 @@
-//! What became of a request, by its `Idempotency-Key`: for a client that lost the answer.
+//! Idempotency keys, as the ledger keeps them, and what became of a request for a client that lost the answer.
+//!
+//! A key is claimed in the transaction of its effect, together with the answer, so there is never one without the other.
+//! The keys of different users do not meet.
 
 use actix_web::{get, web};
 use chrono::{DateTime, Utc};
@@ -6,12 +9,39 @@ use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::Serialize;
 use shared::id::{TransferId, UserId};
+use shared::idempotency::{self, IdempotencyKey};
 use shared::openapi::{AuthErrors, CommonErrors};
 use shared::{ApiError, Principal};
 use utoipa::ToSchema;
 
 use crate::schema::idempotency_keys;
 use crate::state::State;
+
+/// For how long a repetition is recognised.
+pub const KEPT_DAYS: i32 = 30;
+
+/// A request's name, and what it asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub owner_id: UserId,
+    pub key: IdempotencyKey,
+    pub fingerprint: [u8; 32],
+}
+
+impl Claim {
+    pub fn new(
+        owner_id: UserId,
+        key: IdempotencyKey,
+        operation: &str,
+        body: &impl Serialize,
+    ) -> Result<Self, ApiError> {
+        Ok(Self {
+            owner_id,
+            key,
+            fingerprint: idempotency::fingerprint(operation, body)?,
+        })
+    }
+}
 
 /// The answer that a request got.
 #[derive(Debug, Serialize, ToSchema)]

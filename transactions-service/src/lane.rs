@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::idempotency::Claim;
+use crate::idempotency_key::Claim;
 use crate::lane::batch::process;
 use crate::lane::store::Store;
 use crate::transfer::{ReviewDecision, TransferOrder};

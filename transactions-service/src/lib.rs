@@ -3,13 +3,12 @@
 //! - [`transfer`]: transfers, payments over a rail, and reviews, as clients meet them
 //! - [`ledger_account`]: the accounts' balances and postings, for `accounts-service`
 //! - [`lane`]: the one way in which money moves; [`book`] holds the rules it decides by
-//! - [`idempotency`], [`idempotency_key`]: requests that can be repeated safely
+//! - [`idempotency_key`]: requests that can be repeated safely
 //! - [`integrity`]: proof that the books balance
 //! - [`outbox`]: facts on their way to other services; [`late_scoring`], [`upkeep`]: work on a timer
 
 pub mod book;
 pub mod config;
-pub mod idempotency;
 pub mod idempotency_key;
 pub mod integrity;
 pub mod lane;

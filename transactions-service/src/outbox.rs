@@ -5,15 +5,19 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use serde::Deserialize;
 use shared::clients::ml::{MlClient, Observation, ObservationBatch, Position};
-use shared::{ApiError, Db};
+use shared::id::AccountId;
+use shared::{ApiError, Currency, Db};
 use tokio_util::sync::CancellationToken;
 
 use crate::schema::outbox;
-use crate::transfer::{TransferKind, TransferRecord};
+use crate::transfer::TransferKind;
 
 const BATCH: i64 = 1000;
 const IDLE_PAUSE: Duration = Duration::from_millis(200);
@@ -84,13 +88,13 @@ async fn relay_once(db: &Db, ml: &MlClient, position: Option<Position>) -> Resul
     })
 }
 
-#[derive(Debug, HasQuery)]
-#[diesel(table_name = outbox)]
+/// A fact, with its payload as the text it is stored as.
+#[derive(Debug, Queryable)]
 pub struct OutboxRow {
     pub xid: i64,
     pub sequence: i64,
     pub kind: String,
-    pub payload: serde_json::Value,
+    pub payload: String,
 }
 
 /// The facts after `position`, none of which can still be preceded by another.
@@ -99,10 +103,16 @@ pub async fn read_after(
     position: Position,
     limit: i64,
 ) -> QueryResult<Vec<OutboxRow>> {
-    let oldest_running = diesel::dsl::sql::<BigInt>("pg_snapshot_xmin(pg_current_snapshot())::text::bigint");
-    OutboxRow::query()
+    let oldest_running = sql::<BigInt>("pg_snapshot_xmin(pg_current_snapshot())::text::bigint");
+    outbox::table
+        .select((
+            outbox::xid,
+            outbox::sequence,
+            outbox::kind,
+            sql::<Text>("payload::text"),
+        ))
         .filter(
-            diesel::dsl::sql::<diesel::sql_types::Bool>("(xid, sequence) > (")
+            sql::<Bool>("(xid, sequence) > (")
                 .bind::<BigInt, _>(position.xid)
                 .sql(", ")
                 .bind::<BigInt, _>(position.sequence)
@@ -115,17 +125,68 @@ pub async fn read_after(
         .await
 }
 
+/// What ml-service learns from; the rest of the payload is skipped without being built.
+#[derive(Deserialize)]
+struct PostedTransfer {
+    kind: TransferKind,
+    debit_account_id: AccountId,
+    credit_account_id: AccountId,
+    amount: i64,
+    currency: Currency,
+    completed_at: DateTime<Utc>,
+}
+
 /// Money that enters says nothing about how an account pays.
 fn observation_of(row: OutboxRow) -> Option<Observation> {
     if row.kind != "transfer.posted" {
         return None;
     }
-    let transfer: TransferRecord = serde_json::from_value(row.payload).ok()?;
-    (transfer.kind != TransferKind::Deposit).then(|| Observation {
+    let transfer: PostedTransfer = serde_json::from_str(&row.payload)
+        .inspect_err(
+            |error| tracing::error!(%error, xid = row.xid, sequence = row.sequence, "an unreadable fact"),
+        )
+        .ok()?;
+    (transfer.kind != TransferKind::Deposit).then_some(Observation {
         debit_account_id: transfer.debit_account_id,
         credit_account_id: transfer.credit_account_id,
-        amount: transfer.amount.minor(),
+        amount: transfer.amount,
         currency: transfer.currency,
-        posted_at: transfer.completed_at.unwrap_or(transfer.created_at),
+        posted_at: transfer.completed_at,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::SubsecRound;
+    use shared::Amount;
+    use shared::id::{TransferId, UserId};
+
+    use super::*;
+    use crate::transfer::{TransferOrder, TransferRecord, TransferStatus};
+
+    #[test]
+    fn what_the_lane_writes_the_relay_reads() {
+        let order = TransferOrder {
+            id: TransferId::new(),
+            kind: TransferKind::Transfer,
+            debit_account_id: AccountId::new(),
+            credit_account_id: AccountId::new(),
+            amount: Amount::try_from(5).unwrap(),
+            currency: "USD".parse().unwrap(),
+            description: None,
+            metadata: None,
+            initiated_by: UserId::new(),
+        };
+        let now = shared::Clock::system().now().trunc_subsecs(6);
+        let record = TransferRecord::new(&order, TransferStatus::Posted, now, Some(now));
+        let row = |kind: &str| OutboxRow {
+            xid: 1,
+            sequence: 1,
+            kind: kind.to_owned(),
+            payload: serde_json::to_string(&record).unwrap(),
+        };
+        let observation = observation_of(row("transfer.posted")).unwrap();
+        assert_eq!((observation.amount, observation.posted_at), (5, now));
+        assert!(observation_of(row("transfer.rejected")).is_none());
+    }
 }

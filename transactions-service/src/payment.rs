@@ -6,11 +6,12 @@
 use actix_web::{HttpResponse, post, web};
 use serde::{Deserialize, Serialize};
 use shared::id::{AccountId, TransferId};
+use shared::idempotency::IdempotencyKey;
 use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
 use shared::{Amount, ApiError, Currency, Json, Outcome, Principal};
 use utoipa::ToSchema;
 
-use crate::idempotency::{Claim, IdempotencyKey};
+use crate::idempotency_key::Claim;
 use crate::lane::Work;
 use crate::ledger_account::queries::clearing_account;
 use crate::state::State;

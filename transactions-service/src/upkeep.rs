@@ -8,7 +8,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::{ApiError, Db};
 use tokio_util::sync::CancellationToken;
 
-use crate::idempotency::KEPT_DAYS;
+use crate::idempotency_key::KEPT_DAYS;
 
 const PAUSE: Duration = Duration::from_secs(600);
 /// How many keys one statement deletes, so that it never holds its locks for long.

@@ -3,16 +3,16 @@ use serde::{Deserialize, Serialize};
 use shared::clients::transactions::{LedgerStatus, Posting};
 use shared::error::Problem;
 use shared::id::{AccountId, UserId};
+use shared::idempotency::{OptionalIdempotencyKey, REPLAYED_HEADER, fingerprint, key_reused};
 use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
 use shared::page::Limit;
 use shared::{ApiError, Currency, Cursor, Json, Page, Principal};
 use utoipa::ToSchema;
 
 use super::{
-    Account, AccountError, AccountKind, AccountRow, AccountStatus, MAX_OPEN_ACCOUNTS, Nickname, Party,
+    Account, AccountError, AccountKind, AccountRow, AccountStatus, Claim, MAX_OPEN_ACCOUNTS, Nickname, Party,
     ledger, queries,
 };
-use crate::idempotency_key::{Claim, OptionalKey, REPLAYED_HEADER};
 use crate::state::AppState;
 
 /// The account to open.
@@ -31,7 +31,7 @@ pub struct OpenAccountRequest {
 /// but answers with the first as it is now, and `Idempotent-Replayed: true`.
 #[utoipa::path(
     tag = "accounts",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Your own name for this request: 1 to 255 visible ASCII characters")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Your own name for this request: 1 to 255 letters, digits or `._~:@+=,-`")),
     responses(
         (status = 201, description = "Opened", body = Account),
         (status = 422, description = "`too_many_accounts`, `idempotency_key_reused`", body = Problem, content_type = "application/problem+json"),
@@ -42,11 +42,17 @@ pub struct OpenAccountRequest {
 #[post("/api/v1/accounts")]
 pub async fn open_account(
     principal: Principal,
-    key: OptionalKey,
+    key: OptionalIdempotencyKey,
     body: Json<OpenAccountRequest>,
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
-    let claim = key.claim(&*body)?;
+    let claim = match key.0 {
+        Some(key) => Some(Claim {
+            key,
+            fingerprint: fingerprint("POST /accounts", &*body)?,
+        }),
+        None => None,
+    };
     let (row, replayed) = insert_pending(&state, principal.user_id, &body, claim.as_ref()).await?;
     let account = if row.status == AccountStatus::Pending {
         open(&state, row).await
@@ -89,10 +95,10 @@ async fn insert_pending(
             queries::lock_owner(conn, owner_id).await?;
             if let Some(claim) = claim
                 && let Some((existing, fingerprint)) =
-                    queries::find_by_key(conn, owner_id, &claim.key).await?
+                    queries::find_by_key(conn, owner_id, claim.key.as_str()).await?
             {
-                if fingerprint.as_ref() != Some(&claim.fingerprint) {
-                    return Err(AccountError::IdempotencyKeyReused.into());
+                if fingerprint.as_deref() != Some(&claim.fingerprint) {
+                    return Err(key_reused());
                 }
                 return Ok((existing, true));
             }

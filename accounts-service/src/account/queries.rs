@@ -5,8 +5,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::id::{AccountId, UserId};
 use shared::page::{Cursor, Limit};
 
-use super::{AccountRow, AccountStatus, Nickname, Party};
-use crate::idempotency_key::Claim;
+use super::{AccountRow, AccountStatus, Claim, Nickname, Party};
 use crate::schema::accounts;
 
 pub async fn find(conn: &mut AsyncPgConnection, id: AccountId) -> QueryResult<AccountRow> {
@@ -93,8 +92,8 @@ pub async fn insert(
             accounts::nickname.eq(&account.nickname),
             accounts::status.eq(account.status),
             accounts::retry_at.eq(account.retry_at),
-            accounts::idempotency_key.eq(claim.map(|claim| &claim.key)),
-            accounts::fingerprint.eq(claim.map(|claim| &claim.fingerprint)),
+            accounts::idempotency_key.eq(claim.map(|claim| claim.key.as_str())),
+            accounts::fingerprint.eq(claim.map(|claim| claim.fingerprint.as_slice())),
             accounts::created_at.eq(account.created_at),
             accounts::updated_at.eq(account.updated_at),
         ))

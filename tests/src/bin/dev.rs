@@ -101,7 +101,7 @@ async fn start_and_stop(reset: bool) -> anyhow::Result<()> {
         remove(&directory)?;
     }
     let server = tokio::select! {
-        server = prepare(&directory) => Arc::new(server?),
+        server = Server::persistent(&directory, POSTGRES_PORT, progress) => Arc::new(server?),
         () = stop.cancelled() => return Ok(()),
     };
     let outcome = Box::pin(serve(&server, listeners, started, &stop)).await;
@@ -121,6 +121,10 @@ async fn serve(
     started: Instant,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
+    tokio::select! {
+        prepared = server.prepare(DATABASE, progress) => prepared?,
+        () = stop.cancelled() => return Ok(()),
+    }
     progress("starting the services");
     let platform = Platform::builder()
         .production_settings()
@@ -143,12 +147,6 @@ async fn serve(
     progress("stopping the services");
     platform.stop().await?;
     outcome.context("the demo data")
-}
-
-async fn prepare(directory: &Path) -> anyhow::Result<Server> {
-    let server = Server::persistent(directory, POSTGRES_PORT, progress).await?;
-    server.prepare(DATABASE, progress).await?;
-    Ok(server)
 }
 
 /// Every port is checked before anything starts, and those of the services are kept.

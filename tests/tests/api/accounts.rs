@@ -1,5 +1,6 @@
 //! Opening, reading, naming, freezing and closing accounts.
 
+use chrono::Duration;
 use platform::client::{eventually, new_key, text_of};
 use platform::{Answer, Customer, Platform, Service};
 use reqwest::Method;
@@ -396,6 +397,8 @@ async fn an_account_opened_while_the_ledger_was_down_becomes_active_by_itself() 
         .must_be_problem(503, "service_unavailable");
 
     platform.start_service(Service::Transactions).await.unwrap();
+    // The job leaves an account alone while the request that opened it may still be at work.
+    platform.clock.advance(Duration::seconds(6));
     platform.wait_until_no_account_is_pending().await;
     assert_eq!(status_of(&ada, &id).await, "active");
     let replayed = ada.post_with_key(ACCOUNTS, &key, body).await.must_be(201);
@@ -417,6 +420,7 @@ async fn a_freeze_that_the_ledger_missed_is_made_up_for() {
         .await
         .must_be_problem(503, "service_unavailable");
     platform.start_service(Service::Transactions).await.unwrap();
+    platform.clock.advance(Duration::seconds(6));
     eventually("the account is frozen", async || {
         (ada.get(&path(&one)).await.body["status"] == "frozen").then_some(())
     })

@@ -11,6 +11,8 @@ mod accounts;
 mod auth;
 mod concurrency;
 mod gateway;
+mod outages;
+mod processes;
 mod reviews;
 mod sessions;
 mod tokens;

@@ -8,6 +8,7 @@
 
 mod configuration;
 mod crates;
+mod operations;
 mod schemas;
 mod sources;
 

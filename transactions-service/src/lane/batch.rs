@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use shared::clients::ml::{Score, ScoreBatch, ScoreRequest};
 use shared::id::{EventId, HoldId, TransferId};
+use shared::idempotency::key_reused;
 use shared::{ApiError, Outcome};
 
 use super::store::{
@@ -13,7 +14,6 @@ use super::store::{
 };
 use super::{Answer, Job, Scorer, Work, outcome_unknown};
 use crate::book::{Book, Refusal, Scoring, Verdict};
-use crate::idempotency::key_reused;
 use crate::transfer::{
     BLOCKED_BY_RISK, REJECTED_IN_REVIEW, ReviewDecision, Risk, TransferKind, TransferOrder, TransferRecord,
     TransferStatus,

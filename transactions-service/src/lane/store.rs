@@ -19,13 +19,14 @@ use shared::Db;
 use shared::clients::ml::Decision;
 use shared::clients::transactions::Direction;
 use shared::id::{AccountId, EventId, HoldId, TransferId, UserId};
+use shared::idempotency::IdempotencyKey;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
 use super::{Answer, Job, Work};
 use crate::book::{Leg, LockedHold};
-use crate::idempotency::{Claim, IdempotencyKey};
+use crate::idempotency_key::Claim;
 use crate::ledger_account::{AccountKind, LockedAccount, parse_status};
 use crate::transfer::{Risk, TransferOrder, TransferRecord};
 

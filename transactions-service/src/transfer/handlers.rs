@@ -5,6 +5,7 @@ use actix_web::{HttpResponse, get, post, web};
 use serde::{Deserialize, Serialize};
 use shared::error::PROBLEM_JSON;
 use shared::id::{AccountId, TransferId, UserId};
+use shared::idempotency::{IdempotencyKey, REPLAYED_HEADER};
 use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
 use shared::page::Limit;
 use shared::{Amount, ApiError, Currency, Cursor, Json, Outcome, Page, Principal, Role};
@@ -14,7 +15,7 @@ use super::queries::{self, TransferRow};
 use super::{
     Description, Metadata, ReviewDecision, TransferKind, TransferOrder, TransferRecord, TransferStatus,
 };
-use crate::idempotency::{Claim, IdempotencyKey, REPLAYED_HEADER};
+use crate::idempotency_key::Claim;
 use crate::lane::{Answer, Work};
 use crate::state::State;
 
