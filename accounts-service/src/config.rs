@@ -1,6 +1,7 @@
 //! The configuration of `accounts-service`, from the environment:
 //!
 //! - `DATABASE_URL`: `postgres://accounts_runtime:…@host/database`
+//! - `MIGRATION_DATABASE_URL`: the same as `accounts_owner`; for `migrate` only
 //! - `DATABASE_MAX_CONNECTIONS`: connections in the pool, default 8
 //! - `AUTH_URL`, `TRANSACTIONS_URL`: base URLs of the services it calls
 //! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services

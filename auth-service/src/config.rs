@@ -1,6 +1,7 @@
 //! The configuration of `auth-service`, from the environment:
 //!
 //! - `DATABASE_URL`: `postgres://auth_runtime:…@host/database`
+//! - `MIGRATION_DATABASE_URL`: the same as `auth_owner`; for `migrate` only
 //! - `DATABASE_MAX_CONNECTIONS`: connections in the pool, default 8
 //! - `SIGNING_KEY`: Ed25519 private key, PKCS#8 PEM, that signs access tokens
 //! - `PREVIOUS_SIGNING_KEY`: optional; still published, so that tokens it signed stay valid while keys are replaced

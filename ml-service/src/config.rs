@@ -1,6 +1,7 @@
 //! The configuration of `ml-service`, from the environment:
 //!
 //! - `DATABASE_URL`: `postgres://ml_runtime:…@host/database`
+//! - `MIGRATION_DATABASE_URL`: the same as `ml_owner`; for `migrate` only
 //! - `DATABASE_MAX_CONNECTIONS`: connections in the pool, default 8
 //! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services
 //! - `WORKERS`: threads that serve requests, default 1

@@ -1,3 +1,5 @@
+//! What handlers work with.
+
 use shared::Db;
 
 use crate::rule::book::RuleBook;

@@ -113,12 +113,30 @@ impl<K: Kind> Hash for Id<K> {
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const ENCODED_LENGTH: usize = 26;
 
-fn encode(uuid: Uuid) -> [char; ENCODED_LENGTH] {
+/// The value of each byte as a digit; 255 for those that are none.
+#[expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler"
+)]
+const DIGITS: [u8; 256] = {
+    let mut digits = [255; 256];
+    let mut value: u8 = 0;
+    let mut letters: &[u8] = ALPHABET;
+    while let [letter, rest @ ..] = letters {
+        digits[*letter as usize] = value;
+        value += 1;
+        letters = rest;
+    }
+    digits
+};
+
+fn encode(uuid: Uuid) -> [u8; ENCODED_LENGTH] {
     let mut rest = uuid.as_u128();
-    let mut text = ['0'; ENCODED_LENGTH];
+    let mut text = [b'0'; ENCODED_LENGTH];
     for character in text.iter_mut().rev() {
         let digit = usize::try_from(rest & 31).unwrap_or_default();
-        *character = ALPHABET.get(digit).copied().map_or('0', char::from);
+        *character = ALPHABET.get(digit).copied().unwrap_or(b'0');
         rest >>= 5;
     }
     text
@@ -131,18 +149,20 @@ fn decode(text: &str) -> Option<Uuid> {
     }
     let mut value: u128 = 0;
     for byte in text.bytes() {
-        let digit = ALPHABET.iter().position(|&letter| letter == byte)?;
-        value = (value << 5) | u128::try_from(digit).ok()?;
+        let digit = DIGITS
+            .get(usize::from(byte))
+            .copied()
+            .filter(|digit| *digit < 32)?;
+        value = (value << 5) | u128::from(digit);
     }
     Some(Uuid::from_u128(value))
 }
 
 impl<K: Kind> fmt::Display for Id<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_", K::PREFIX)?;
-        encode(self.uuid)
-            .iter()
-            .try_for_each(|&character| fmt::Write::write_char(f, character))
+        f.write_str(K::PREFIX)?;
+        f.write_str("_")?;
+        f.write_str(std::str::from_utf8(&encode(self.uuid)).map_err(|_| fmt::Error)?)
     }
 }
 

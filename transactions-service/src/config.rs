@@ -1,6 +1,7 @@
 //! The configuration of `transactions-service`, from the environment:
 //!
 //! - `DATABASE_URL`: `postgres://transactions_runtime:…@host/database`
+//! - `MIGRATION_DATABASE_URL`: the same as `transactions_owner`; for `migrate` only
 //! - `DATABASE_MAX_CONNECTIONS`: connections in the pool, default 8; each lane has one more of its own
 //! - `AUTH_URL`, `ML_URL`: base URLs of the services it calls
 //! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services

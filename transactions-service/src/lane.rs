@@ -1,11 +1,12 @@
 //! The lane: the one way in which money moves.
 //!
-//! Handlers put requests into a bounded queue. The lane's task takes all that wait, has them scored, and decides and
-//! writes them in one database transaction on a connection of its own; while it commits, the next batch gathers. So a
-//! lone request is a batch of one, and under load hundreds share one lock and one commit. Nobody gets an answer before
-//! COMMIT has replied.
+//! Handlers put requests into a bounded queue. A lane takes all that wait, has them scored, and decides and writes them in
+//! one database transaction on a connection of its own; while it commits, the next batch gathers and is scored. So a lone
+//! request is a batch of one, and under load hundreds share one lock and one commit. Nobody gets an answer before COMMIT
+//! has replied.
 //!
-//! Money work runs in this task, never in a handler's future: a client that goes away cannot leave a transaction open.
+//! Money work runs in the lane's tasks, never in a handler's future: a client that goes away cannot leave a transaction
+//! open.
 
 mod batch;
 mod store;
@@ -14,6 +15,7 @@ pub use store::decision_word;
 
 use std::time::Duration;
 
+use bytestring::ByteString;
 use shared::clients::ml::MlClient;
 use shared::request_context::{self, RequestContext};
 use shared::{ApiError, Clock, Db, Outcome};
@@ -22,13 +24,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::idempotency_key::Claim;
-use crate::lane::batch::process;
+use crate::lane::batch::{ScoredJob, decide_all, score};
 use crate::lane::store::Store;
 use crate::transfer::{ReviewDecision, TransferOrder};
 
 /// Requests that may wait in one lane. A full queue is a 503 at once, never an unbounded wait.
 const QUEUE_LENGTH: usize = 4096;
 const MAX_BATCH: usize = 1024;
+/// Batches that may stand between the two halves of a lane.
+const SCORED_BATCHES: usize = 2;
 /// After this long a caller is told that the outcome is unknown. The request is still decided.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -39,12 +43,21 @@ pub enum Work {
     Decide(ReviewDecision),
 }
 
+impl Work {
+    pub fn order(&self) -> &TransferOrder {
+        match self {
+            Self::Post(order) => order,
+            Self::Decide(decision) => &decision.order,
+        }
+    }
+}
+
 /// The answer to a request, as it is stored and sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
-    /// JSON.
-    pub body: String,
+    /// JSON; the stored and the sent answer share it.
+    pub body: ByteString,
     /// Whether an earlier request with the same key got it first.
     pub replayed: bool,
 }
@@ -84,15 +97,17 @@ impl Lanes {
     ) -> Self {
         let queues = (0..count.max(1))
             .map(|number| {
-                let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
-                let lane = LaneTask {
+                let (queue, waiting) = mpsc::channel(QUEUE_LENGTH);
+                let (scored_queue, scored) = mpsc::channel(SCORED_BATCHES);
+                tracker.spawn(gather_and_score(
                     number,
-                    receiver,
-                    store: Store::new(db.clone()),
-                    scorer: scorer.clone(),
-                };
-                tracker.spawn(lane.run(shutdown.clone()));
-                sender
+                    waiting,
+                    scored_queue,
+                    scorer.clone(),
+                    shutdown.clone(),
+                ));
+                tracker.spawn(decide(Store::new(db.clone()), scorer.unscored_post_limit, scored));
+                queue
             })
             .collect();
         Self { queues }
@@ -117,12 +132,13 @@ impl Lanes {
 
     /// The same account's requests meet in the same lane, so that lanes of one process do not wait for each other.
     fn queue_of(&self, work: &Work) -> Option<&mpsc::Sender<Job>> {
-        let order = match work {
-            Work::Post(order) => order,
-            Work::Decide(decision) => &decision.order,
-        };
         let lanes = u128::try_from(self.queues.len()).ok()?;
-        let lane = order.debit_account_id.uuid().as_u128().checked_rem(lanes)?;
+        let lane = work
+            .order()
+            .debit_account_id
+            .uuid()
+            .as_u128()
+            .checked_rem(lanes)?;
         self.queues.get(usize::try_from(lane).ok()?)
     }
 }
@@ -140,31 +156,42 @@ fn outcome_unknown() -> ApiError {
     .outcome(Outcome::Unknown)
 }
 
-struct LaneTask {
+/// The first half of a lane: takes all that waits, and has it scored. Ends when `shutdown` is cancelled and the queue is
+/// empty.
+async fn gather_and_score(
     number: usize,
-    receiver: mpsc::Receiver<Job>,
-    store: Store,
+    mut waiting: mpsc::Receiver<Job>,
+    scored: mpsc::Sender<Vec<ScoredJob>>,
     scorer: Scorer,
-}
-
-impl LaneTask {
-    async fn run(mut self, shutdown: CancellationToken) {
-        loop {
-            let mut jobs = Vec::with_capacity(64);
-            tokio::select! {
-                biased;
-                received = self.receiver.recv_many(&mut jobs, MAX_BATCH) => if received == 0 { break },
-                () = shutdown.cancelled() => {
-                    // What is queued was accepted and is decided; nothing more is taken in.
-                    self.receiver.close();
-                    if self.receiver.recv_many(&mut jobs, MAX_BATCH).await == 0 {
-                        break;
-                    }
+    shutdown: CancellationToken,
+) {
+    loop {
+        let mut jobs = Vec::with_capacity(64);
+        tokio::select! {
+            biased;
+            received = waiting.recv_many(&mut jobs, MAX_BATCH) => if received == 0 { break },
+            () = shutdown.cancelled() => {
+                // What is queued was accepted and is decided; nothing more is taken in.
+                waiting.close();
+                if waiting.recv_many(&mut jobs, MAX_BATCH).await == 0 {
+                    break;
                 }
             }
-            metrics::gauge!("lane_queue_depth", "lane" => self.number.to_string())
-                .set(u32::try_from(self.receiver.len()).unwrap_or(u32::MAX));
-            process(&mut self.store, &self.scorer, jobs).await;
         }
+        let depth = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
+        metrics::gauge!("lane_queue_depth", "lane" => number.to_string()).set(depth);
+        if scored.send(score(&scorer, jobs).await).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// The second half: decides and commits. While it does, the next batch is gathered and scored; when several have been, they
+/// become one.
+async fn decide(mut store: Store, unscored_post_limit: i64, mut scored: mpsc::Receiver<Vec<ScoredJob>>) {
+    let mut batches = Vec::new();
+    while scored.recv_many(&mut batches, SCORED_BATCHES).await > 0 {
+        let jobs: Vec<ScoredJob> = batches.drain(..).flatten().collect();
+        decide_all(&mut store, unscored_post_limit, jobs).await;
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{Jsonb, SmallInt, Text, Uuid};
+use diesel::sql_types::{Json, Jsonb, SmallInt, Text, Uuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::clients::ml::{Score, ScoreBatch, ScoreRequest};
 use shared::id::{EventId, TransferId};
@@ -103,7 +103,7 @@ async fn store(conn: &mut AsyncPgConnection, record: &TransferRecord, score: &Sc
         .bind::<Text, _>(decision_word(score.decision))
         .bind::<Jsonb, _>(reasons)
         .bind::<Uuid, _>(EventId::new())
-        .bind::<Jsonb, _>(payload)
+        .bind::<Json, _>(payload)
         .execute(conn)
         .await?;
     Ok(())

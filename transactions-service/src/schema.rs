@@ -47,7 +47,7 @@ diesel::table! {
         id -> Uuid,
         kind -> Text,
         transfer_id -> Uuid,
-        payload -> Jsonb,
+        payload -> Json,
         created_at -> Timestamptz,
     }
 }

@@ -4,7 +4,6 @@ pub mod handlers;
 pub mod queries;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -182,9 +181,9 @@ impl<'de> Deserialize<'de> for Description {
     }
 }
 
-impl fmt::Display for Description {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl Description {
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

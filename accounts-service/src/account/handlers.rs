@@ -1,3 +1,5 @@
+//! Opening, reading, renaming, freezing and closing accounts.
+
 use actix_web::{HttpResponse, get, patch, post, web};
 use serde::{Deserialize, Serialize};
 use shared::clients::transactions::{LedgerStatus, Posting};

@@ -1,3 +1,5 @@
+//! The rows of accounts. Each change names the time at which the job looks again, so that a crash is repaired.
+
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text, Timestamptz};

@@ -1,3 +1,5 @@
+//! Reading and writing the habits of many accounts in one statement each.
+
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};

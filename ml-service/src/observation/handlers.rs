@@ -1,3 +1,5 @@
+//! Being told of posted transfers, and telling how far that has come.
+
 use actix_web::{get, post, web};
 use diesel_async::AsyncPgConnection;
 use shared::clients::ml::{ObservationBatch, ObservedUpTo, Position};

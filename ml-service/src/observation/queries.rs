@@ -1,3 +1,5 @@
+//! The place in the outbox up to which facts have been applied.
+
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::clients::ml::Position;

@@ -1,3 +1,5 @@
+//! Loading the rules in force.
+
 use anyhow::Context;
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};

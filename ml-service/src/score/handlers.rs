@@ -1,3 +1,5 @@
+//! Scoring a batch before it is posted.
+
 use std::collections::HashMap;
 use std::time::Instant;
 

@@ -1,3 +1,5 @@
+//! The scores that were given: written once, never changed.
+
 use std::collections::HashMap;
 
 use diesel::pg::Pg;

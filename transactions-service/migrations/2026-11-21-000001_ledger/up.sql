@@ -117,7 +117,7 @@ CREATE TABLE outbox (
     id uuid NOT NULL,
     kind text NOT NULL,
     transfer_id uuid NOT NULL,
-    payload jsonb NOT NULL,
+    payload json NOT NULL, -- as it is sent; nobody searches in it
     created_at timestamptz NOT NULL,
     PRIMARY KEY (xid, sequence)
 );

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use shared::clients::ml::{Score, ScoreBatch, ScoreRequest};
 use shared::id::{EventId, HoldId, TransferId};
 use shared::idempotency::key_reused;
@@ -22,32 +23,45 @@ use crate::transfer::{
 /// How often a batch is tried when its connection breaks or another lane claims one of its keys first.
 const MAX_ATTEMPTS: u32 = 4;
 
-pub(super) async fn process(store: &mut Store, scorer: &Scorer, jobs: Vec<Job>) {
-    metrics::histogram!("lane_batch_size").record(f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX)));
-    let scores = score(scorer, &jobs).await;
-    decide_all(store, scorer, &scores, jobs).await;
+/// A request with its fraud score, if one was asked for and came in time.
+pub(super) struct ScoredJob {
+    job: Job,
+    score: Option<Score>,
 }
 
 /// One call for the whole batch. Without an answer in time there are no scores, and the fallback policy decides.
-async fn score(scorer: &Scorer, jobs: &[Job]) -> HashMap<TransferId, Score> {
-    let requested_at = scorer.clock.now();
-    let transfers: Vec<ScoreRequest> = jobs
-        .iter()
-        .filter_map(|job| match &job.work {
-            Work::Post(order) if order.kind != TransferKind::Deposit => Some(ScoreRequest {
-                transfer_id: order.id,
-                debit_account_id: order.debit_account_id,
-                credit_account_id: order.credit_account_id,
-                amount: order.amount.minor(),
-                currency: order.currency,
-                requested_at,
-            }),
-            _ => None,
+pub(super) async fn score(scorer: &Scorer, jobs: Vec<Job>) -> Vec<ScoredJob> {
+    let transfers: Vec<ScoreRequest> = score_requests(&jobs, scorer.clock.now());
+    let mut scores = if transfers.is_empty() {
+        HashMap::new()
+    } else {
+        ask(scorer, transfers).await
+    };
+    let scored = |job: Job| ScoredJob {
+        score: scores.remove(&job.work.order().id),
+        job,
+    };
+    jobs.into_iter().map(scored).collect()
+}
+
+fn score_requests(jobs: &[Job], requested_at: DateTime<Utc>) -> Vec<ScoreRequest> {
+    let to_score = jobs.iter().filter_map(|job| match &job.work {
+        Work::Post(order) if order.kind != TransferKind::Deposit => Some(order),
+        Work::Post(_) | Work::Decide(_) => None,
+    });
+    to_score
+        .map(|order| ScoreRequest {
+            transfer_id: order.id,
+            debit_account_id: order.debit_account_id,
+            credit_account_id: order.credit_account_id,
+            amount: order.amount.minor(),
+            currency: order.currency,
+            requested_at,
         })
-        .collect();
-    if transfers.is_empty() {
-        return HashMap::new();
-    }
+        .collect()
+}
+
+async fn ask(scorer: &Scorer, transfers: Vec<ScoreRequest>) -> HashMap<TransferId, Score> {
     let started = Instant::now();
     let answer = scorer.ml.score(&ScoreBatch { transfers }, scorer.deadline).await;
     metrics::histogram!("lane_score_duration_seconds").record(started.elapsed());
@@ -67,12 +81,13 @@ async fn score(scorer: &Scorer, jobs: &[Job]) -> HashMap<TransferId, Score> {
 
 /// Decides a batch. One that the database rejects is split in halves until the culprit stands alone, so that a single
 /// bad request harms nobody else.
-async fn decide_all(store: &mut Store, scorer: &Scorer, scores: &HashMap<TransferId, Score>, jobs: Vec<Job>) {
+pub(super) async fn decide_all(store: &mut Store, unscored_post_limit: i64, jobs: Vec<ScoredJob>) {
+    metrics::histogram!("lane_batch_size").record(f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX)));
     let mut waiting = vec![jobs];
     while let Some(mut jobs) = waiting.pop() {
-        match decide_with_retry(store, scorer, scores, &jobs).await {
+        match decide_with_retry(store, unscored_post_limit, &jobs).await {
             Ok(answers) => {
-                for (job, answer) in jobs.into_iter().zip(answers) {
+                for (ScoredJob { job, .. }, answer) in jobs.into_iter().zip(answers) {
                     // A caller that has gone away is no reason to stop: its answer is stored under its key.
                     drop(job.reply.send(Ok(answer)));
                 }
@@ -85,7 +100,7 @@ async fn decide_all(store: &mut Store, scorer: &Scorer, scores: &HashMap<Transfe
             }
             Err(error) => {
                 tracing::error!(error = %error, size = jobs.len(), "a batch was not decided");
-                for job in jobs {
+                for ScoredJob { job, .. } in jobs {
                     drop(job.reply.send(Err(failure(&error))));
                 }
             }
@@ -105,13 +120,12 @@ fn failure(error: &StoreError) -> ApiError {
 
 async fn decide_with_retry(
     store: &mut Store,
-    scorer: &Scorer,
-    scores: &HashMap<TransferId, Score>,
-    jobs: &[Job],
+    unscored_post_limit: i64,
+    jobs: &[ScoredJob],
 ) -> Result<Vec<Answer>, StoreError> {
     let mut attempt = 1;
     loop {
-        let error = match decide_once(store, scorer, scores, jobs).await {
+        let error = match decide_once(store, unscored_post_limit, jobs).await {
             Ok(answers) => return Ok(answers),
             Err(error) => error,
         };
@@ -127,13 +141,15 @@ async fn decide_with_retry(
 
 async fn decide_once(
     store: &mut Store,
-    scorer: &Scorer,
-    scores: &HashMap<TransferId, Score>,
-    jobs: &[Job],
+    unscored_post_limit: i64,
+    jobs: &[ScoredJob],
 ) -> Result<Vec<Answer>, StoreError> {
-    let opened = store.open(jobs).await?;
+    let opened = store.open(jobs.iter().map(|scored| &scored.job)).await?;
     let mut batch = Batch::new(opened);
-    let answers = jobs.iter().map(|job| batch.answer(job, scorer, scores)).collect();
+    let answers = jobs
+        .iter()
+        .map(|job| batch.answer(job, unscored_post_limit))
+        .collect();
     let writes = batch.into_writes();
     let started = Instant::now();
     store.commit(&writes).await?;
@@ -162,7 +178,7 @@ impl Batch {
         Self { opened, book, writes }
     }
 
-    fn answer(&mut self, job: &Job, scorer: &Scorer, scores: &HashMap<TransferId, Score>) -> Answer {
+    fn answer(&mut self, ScoredJob { job, score }: &ScoredJob, unscored_post_limit: i64) -> Answer {
         let key = (job.claim.owner_id, job.claim.key.clone());
         if let Some(stored) = self.opened.keys.get(&key) {
             if stored.fingerprint == job.claim.fingerprint {
@@ -174,7 +190,10 @@ impl Batch {
             return problem_answer(job, &key_reused());
         }
         let (transfer_id, result) = match &job.work {
-            Work::Post(order) => (order.id, self.post(order, scoring_of(order, scorer, scores))),
+            Work::Post(order) => (
+                order.id,
+                self.post(order, scoring_of(order, score.as_ref(), unscored_post_limit)),
+            ),
             Work::Decide(decision) => (decision.order.id, self.review(decision)),
         };
         let answer = result.unwrap_or_else(|error| problem_answer(job, &error));
@@ -301,18 +320,18 @@ impl Batch {
     }
 }
 
-fn scoring_of(order: &TransferOrder, scorer: &Scorer, scores: &HashMap<TransferId, Score>) -> Scoring {
+fn scoring_of(order: &TransferOrder, score: Option<&Score>, unscored_post_limit: i64) -> Scoring {
     if order.kind == TransferKind::Deposit {
         return Scoring::Exempt;
     }
-    match scores.get(&order.id) {
+    match score {
         Some(score) => Scoring::Scored(Risk {
             score: score.score,
             decision: score.decision,
             reasons: score.reasons.clone(),
         }),
         None => Scoring::Missing {
-            post_limit: scorer.unscored_post_limit,
+            post_limit: unscored_post_limit,
         },
     }
 }
@@ -332,7 +351,7 @@ fn record_answer(record: &TransferRecord) -> Result<Answer, ApiError> {
     let body = serde_json::to_string(record).map_err(ApiError::internal)?;
     Ok(Answer {
         status: 201,
-        body,
+        body: body.into(),
         replayed: false,
     })
 }
@@ -346,7 +365,7 @@ fn problem_answer(job: &Job, error: &ApiError) -> Answer {
     let body = serde_json::to_string(&problem).unwrap_or_default();
     Answer {
         status: error.status().as_u16(),
-        body,
+        body: body.into(),
         replayed: false,
     }
 }

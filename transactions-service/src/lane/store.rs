@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
+use bytestring::ByteString;
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use futures_util::join;
@@ -28,7 +29,7 @@ use super::{Answer, Job, Work};
 use crate::book::{Leg, LockedHold};
 use crate::idempotency_key::Claim;
 use crate::ledger_account::{AccountKind, LockedAccount, parse_status};
-use crate::transfer::{Risk, TransferOrder, TransferRecord};
+use crate::transfer::{Description, Risk, TransferOrder, TransferRecord};
 
 /// How long a lost COMMIT reply is looked for before the outcome is called unknown.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -149,7 +150,7 @@ pub struct NewEvent {
     pub id: EventId,
     pub kind: &'static str,
     pub transfer_id: TransferId,
-    pub payload: String,
+    pub payload: ByteString,
 }
 
 /// What the second round trip writes.
@@ -190,7 +191,7 @@ impl Store {
     }
 
     /// Begins the transaction and locks what the batch is about.
-    pub async fn open(&mut self, jobs: &[Job]) -> Result<Opened, StoreError> {
+    pub async fn open<'a>(&mut self, jobs: impl Iterator<Item = &'a Job>) -> Result<Opened, StoreError> {
         let wanted = Wanted::of(jobs);
         let session = match self.session.take() {
             Some(session) if !session.client.is_closed() => session,
@@ -291,7 +292,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(jobs: &[Job]) -> Self {
+    fn of<'a>(jobs: impl Iterator<Item = &'a Job>) -> Self {
         let mut wanted = Self {
             accounts: Vec::new(),
             holds: Vec::new(),
@@ -299,13 +300,10 @@ impl Wanted {
             keys: Vec::new(),
         };
         for job in jobs {
-            let order = match &job.work {
-                Work::Post(order) => order,
-                Work::Decide(decision) => {
-                    wanted.holds.push(decision.hold_id.uuid());
-                    &decision.order
-                }
-            };
+            if let Work::Decide(decision) = &job.work {
+                wanted.holds.push(decision.hold_id.uuid());
+            }
+            let order = job.work.order();
             wanted
                 .accounts
                 .extend([order.debit_account_id.uuid(), order.credit_account_id.uuid()]);
@@ -407,7 +405,13 @@ impl Session {
     }
 
     /// Only what has rows; most batches hold nothing and review nothing.
-    fn statements<'a>(&'a self, columns: &'a Columns) -> Vec<(&'a Statement, Vec<&'a Parameter>)> {
+    fn statements<'a>(
+        &'a self,
+        columns: &'a Columns<'_>,
+    ) -> Vec<(
+        &'a Statement,
+        Vec<&'a (dyn tokio_postgres::types::ToSql + Sync + 'a)>,
+    )> {
         let all = [
             (&self.update_accounts, &columns.accounts),
             (&self.insert_transfers, &columns.transfers),
@@ -426,7 +430,7 @@ impl Session {
                     table
                         .arrays
                         .iter()
-                        .map(|array| -> &Parameter { &**array })
+                        .map(|array| -> &(dyn tokio_postgres::types::ToSql + Sync) { &**array })
                         .collect(),
                 )
             })
@@ -475,7 +479,7 @@ fn stored_key(row: &Row) -> Result<((UserId, IdempotencyKey), StoredKey), StoreE
     let status: i16 = row.try_get(3)?;
     let answer = Answer {
         status: u16::try_from(status).unwrap_or(500),
-        body: row.try_get(4)?,
+        body: row.try_get::<_, String>(4)?.into(),
         replayed: true,
     };
     Ok((
@@ -549,16 +553,15 @@ const UPDATE_REVIEWED: &str = "
 
 const INSERT_EVENTS: &str = "
     INSERT INTO outbox (id, kind, transfer_id, payload, created_at)
-    SELECT id, kind, transfer_id, payload::jsonb, now()
+    SELECT id, kind, transfer_id, payload::json, now()
     FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[]) AS new (id, kind, transfer_id, payload)";
 
 type Parameter = dyn tokio_postgres::types::ToSql + Sync;
-type SendParameter = dyn tokio_postgres::types::ToSql + Sync + Send;
 
 /// The rows of one statement, turned into one array per column.
-struct Table {
+struct Table<'a> {
     rows: usize,
-    arrays: Vec<Box<SendParameter>>,
+    arrays: Vec<Box<dyn tokio_postgres::types::ToSql + Sync + Send + 'a>>,
 }
 
 macro_rules! table {
@@ -567,27 +570,27 @@ macro_rules! table {
     };
 }
 
-struct Columns {
-    keys: Table,
-    transfers: Table,
-    postings: Table,
-    accounts: Table,
-    holds: Table,
-    hold_changes: Table,
-    reviews: Table,
-    events: Table,
+struct Columns<'a> {
+    keys: Table<'a>,
+    transfers: Table<'a>,
+    postings: Table<'a>,
+    accounts: Table<'a>,
+    holds: Table<'a>,
+    hold_changes: Table<'a>,
+    reviews: Table<'a>,
+    events: Table<'a>,
 }
 
-impl Columns {
-    fn of(writes: &Writes) -> Self {
+impl<'a> Columns<'a> {
+    fn of(writes: &'a Writes) -> Self {
         Self {
             keys: table!(writes.keys;
                 |it| it.claim.owner_id.uuid(),
-                |it| it.claim.key.as_str().to_owned(),
-                |it| it.claim.fingerprint.to_vec(),
+                |it| it.claim.key.as_str(),
+                |it| it.claim.fingerprint.as_slice(),
                 |it| it.transfer_id.uuid(),
                 |it| i16::try_from(it.answer.status).unwrap_or(500),
-                |it| it.answer.body.clone(),
+                |it| &*it.answer.body,
             ),
             transfers: table!(writes.transfers;
                 |it| it.order.id.uuid(),
@@ -599,10 +602,10 @@ impl Columns {
                 |it| it.credit_holder_id.map(UserId::uuid),
                 |it| it.order.amount.minor(),
                 |it| it.order.currency.code(),
-                |it| it.order.description.as_ref().map(ToString::to_string),
+                |it| it.order.description.as_ref().map(Description::as_str),
                 |it| it.order.metadata.as_ref().and_then(|pairs| serde_json::to_string(pairs).ok()),
                 |it| it.order.initiated_by.uuid(),
-                |it| it.record.rejection_code.clone(),
+                |it| it.record.rejection_code.as_deref(),
                 |it| it.hold_id.map(HoldId::uuid),
                 |it| it.risk.as_ref().and_then(|risk| i16::try_from(risk.score).ok()),
                 |it| it.risk.as_ref().map(|risk| decision_word(risk.decision)),
@@ -624,11 +627,11 @@ impl Columns {
             reviews: table!(writes.reviews;
                 |it| it.record.id.uuid(),
                 |it| it.record.status.word(),
-                |it| it.record.rejection_code.clone(),
+                |it| it.record.rejection_code.as_deref(),
                 |it| it.decided_by.uuid(),
             ),
             events: table!(writes.events;
-                |it| it.id.uuid(), |it| it.kind, |it| it.transfer_id.uuid(), |it| it.payload.clone()),
+                |it| it.id.uuid(), |it| it.kind, |it| it.transfer_id.uuid(), |it| &*it.payload),
         }
     }
 }
