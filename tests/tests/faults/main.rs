@@ -203,11 +203,22 @@ async fn killing_postgresql_loses_nothing_that_was_acknowledged() {
     platform.stop().await.unwrap();
 }
 
+/// It would otherwise flush each page of the log soon after it is full, which leaves the loss to chance.
+async fn pause_the_wal_writer(platform: &Platform) {
+    let query = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'";
+    let pid: i32 = platform.sql().await.query_one(query, &[]).await.unwrap().get(0);
+    let paused = std::process::Command::new("kill")
+        .args(["-STOP", &pid.to_string()])
+        .status();
+    assert!(paused.unwrap().success());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_control_without_synchronous_commit_does_lose_some() {
     let platform = platform_of_processes(Durability::Lossy).await;
     let load = Load::prepare(&platform).await;
     platform.sql().await.batch_execute("CHECKPOINT").await.unwrap();
+    pause_the_wal_writer(&platform).await;
     let clients = load.start();
     load.wait_for(500).await;
     platform.server.cluster.kill_9().await.unwrap();
