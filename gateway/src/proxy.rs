@@ -14,7 +14,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{self, Bytes};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, body};
-use shared::json::{MAX_BODY_BYTES, body_too_large};
+use shared::json::{self, MAX_BODY_BYTES, body_too_large};
 use shared::{ApiError, Outcome, Principal, http_client};
 
 use crate::client_address::{TrustedProxies, network_of};
@@ -101,14 +101,8 @@ async fn read_body(headers: &HeaderMap, payload: web::Payload) -> Result<Bytes, 
     if length.unwrap_or(0) == 0 && !headers.contains_key(header::TRANSFER_ENCODING) {
         return Ok(Bytes::new());
     }
-    let read = payload.to_bytes_limited(MAX_BODY_BYTES);
-    match tokio::time::timeout(BODY_TIMEOUT, read).await {
-        Ok(Ok(Ok(body))) => Ok(body),
-        Ok(Ok(Err(error))) => {
-            let broke_off = "The body broke off before its end.";
-            Err(ApiError::bad_request("malformed_body", broke_off).caused_by(anyhow::anyhow!("{error}")))
-        }
-        Ok(Err(_)) => Err(body_too_large()),
+    match tokio::time::timeout(BODY_TIMEOUT, json::read_body(payload)).await {
+        Ok(body) => body,
         Err(_) => {
             let detail = "The body took too long to arrive.";
             Err(ApiError::new(

@@ -4,7 +4,9 @@ use std::ops::Deref;
 
 use actix_web::dev::Payload;
 use actix_web::http::{StatusCode, header};
+use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest, web};
+use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -54,16 +56,31 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             let body = body
                 .await
                 .map_err(|error| ApiError::bad_request("malformed_body", error.to_string()))?;
-            let bytes = body
-                .to_bytes_limited(MAX_BODY_BYTES)
-                .await
-                .map_err(|_| body_too_large())?
-                .map_err(|error| {
-                    ApiError::bad_request("malformed_body", format!("The body broke off: {error}"))
-                })?;
+            let bytes = read_body(body).await?;
             parse(&bytes).map(Json)
         })
     }
+}
+
+/// The whole body, up to [`MAX_BODY_BYTES`]. Most bodies arrive in one piece, which is not copied.
+pub async fn read_body(mut body: web::Payload) -> Result<Bytes, ApiError> {
+    let mut whole = Bytes::new();
+    while let Some(piece) = body.next().await {
+        let broke_off = |error| {
+            ApiError::bad_request("malformed_body", "The body broke off.")
+                .caused_by(anyhow::anyhow!("{error}"))
+        };
+        let piece = piece.map_err(broke_off)?;
+        if whole.len() + piece.len() > MAX_BODY_BYTES {
+            return Err(body_too_large());
+        }
+        whole = if whole.is_empty() {
+            piece
+        } else {
+            [whole, piece].concat().into()
+        };
+    }
+    Ok(whole)
 }
 
 pub fn body_too_large() -> ApiError {

@@ -3,7 +3,8 @@
 //!
 //! Everything runs on this machine: PostgreSQL with `fsync=on`, the services as processes of their own, and the load. So
 //! read the ratios of one run, not the absolute figures. Each cell is the median of several interleaved rounds. The
-//! service is measured with all it does for a transfer: token, fraud score, idempotency key, postings, outbox.
+//! service is measured with all it does for a transfer: token, fraud score, idempotency key, postings, outbox. The last row
+//! shows what the scores cost: without ml-service the fallback policy posts small amounts.
 
 #![expect(
     clippy::as_conversions,
@@ -101,11 +102,18 @@ async fn run() -> anyhow::Result<()> {
             at_service.push(measured(&platform, service.run(workload, CONNECTIONS, ROUND)).await?);
             at_gateway.push(measured(&platform, gateway.run(workload, CONNECTIONS, ROUND)).await?);
         }
+        platform.stop_service(Service::Ml).await?;
+        let mut unscored = Vec::new();
+        for _ in 1..=ROUNDS {
+            unscored.push(measured(&platform, service.run(workload, CONNECTIONS, ROUND)).await?);
+        }
+        platform.start_service(Service::Ml).await?;
         let reference = median(pgbench);
         let rows = [
             (format!("pgbench, {clients} clients"), reference),
             (format!("service, {CONNECTIONS} connections"), median(at_service)),
             (format!("gateway, {CONNECTIONS} connections"), median(at_gateway)),
+            ("service, ml-service down".to_owned(), median(unscored)),
         ];
         for (what, cell) in rows {
             print_row(workload, &what, &cell, reference.measured.per_second);

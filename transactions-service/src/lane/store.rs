@@ -336,6 +336,12 @@ impl Session {
     async fn connect(db: &Db) -> Result<Self, StoreError> {
         let (client, connection) = db.dedicated_connection().await?;
         tokio::spawn(connection);
+        let durable: bool = client.query_one(IS_DURABLE, &[]).await?.try_get(0)?;
+        if !durable {
+            tracing::warn!(
+                "fsync or synchronous_commit is off in PostgreSQL: acknowledged transfers can be lost"
+            );
+        }
         // A plan made while a table was empty must not go on scanning it when it is large.
         client
             .batch_execute("SET enable_seqscan = off; SET lock_timeout = '3s'")
@@ -490,6 +496,9 @@ fn stored_key(row: &Row) -> Result<((UserId, IdempotencyKey), StoredKey), StoreE
         },
     ))
 }
+
+const IS_DURABLE: &str =
+    "SELECT current_setting('fsync')::bool AND current_setting('synchronous_commit') NOT IN ('off')";
 
 const LOCK_ACCOUNTS: &str = "
     SELECT id, kind, holder_id, currency, status, posted, held, floor, version
