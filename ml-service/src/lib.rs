@@ -16,7 +16,6 @@ pub mod state;
 use std::net::TcpListener;
 
 use actix_web::web;
-use anyhow::Context;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use shared::clients::ml::SERVICE;
 use shared::config::Env;
@@ -41,12 +40,8 @@ pub async fn serve(env: Env, listener: TcpListener, shutdown: CancellationToken)
 }
 
 /// Brings the schema up to date, as its owner: `MIGRATION_DATABASE_URL`.
-pub async fn migrate(mut env: Env) -> anyhow::Result<()> {
-    let url = env.secret_url("MIGRATION_DATABASE_URL");
-    let url = env.finish(url)?;
-    shared::db::migrate::migrate(SCHEMA, &url, MIGRATIONS)
-        .await
-        .context("ml-service migrate")
+pub async fn migrate(env: Env) -> anyhow::Result<()> {
+    shared::db::migrate::migrate_from_env(env, SCHEMA, MIGRATIONS).await
 }
 
 /// Runs the service on `listener` until `shutdown` is cancelled.

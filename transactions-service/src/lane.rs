@@ -9,9 +9,11 @@
 //! open.
 
 mod batch;
+mod session;
 mod store;
+mod writes;
 
-pub use store::decision_word;
+pub use writes::decision_word;
 
 use std::time::Duration;
 

@@ -8,6 +8,8 @@ use diesel_async::{AsyncMigrationHarness, AsyncPgConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::config::Env;
+
 use super::{chain, connect_options, tls_connector};
 
 /// Creates the roles and the schema of a service, or brings them to the given passwords. Run by an administrator, once
@@ -51,6 +53,17 @@ pub async fn provision(
         .await
         .with_context(|| format!("provisioning schema {schema}"))?;
     Ok(())
+}
+
+/// The `migrate` command of a service: `MIGRATION_DATABASE_URL` is the schema's owner.
+pub async fn migrate_from_env(
+    mut env: Env,
+    schema: &'static str,
+    migrations: EmbeddedMigrations,
+) -> anyhow::Result<()> {
+    let url = env.secret_url("MIGRATION_DATABASE_URL");
+    let url = env.finish(url)?;
+    migrate(schema, &url, migrations).await
 }
 
 /// Runs what is pending of `migrations` as the schema's owner. Safe to run from several places at once.

@@ -12,6 +12,9 @@ const OF_EVERY_PROCESS: [&str; 3] = ["BIND_ADDRESS", "LOG_FORMAT", "RUST_LOG"];
 /// Read by `DbConfig::from_env`.
 const OF_THE_POOL: [&str; 2] = ["DATABASE_URL", "DATABASE_MAX_CONNECTIONS"];
 
+/// Read by `shared::db::migrate::migrate_from_env`.
+const OF_MIGRATIONS: &str = "MIGRATION_DATABASE_URL";
+
 #[test]
 fn the_top_of_config_rs_names_exactly_the_variables_that_are_read() {
     let mut problems = Vec::new();
@@ -45,6 +48,9 @@ fn variables_of(service: Service) -> BTreeSet<String> {
         let in_config = file.ends_with("src/config.rs");
         if text.contains("DbConfig::from_env") {
             names.extend(OF_THE_POOL.iter().map(ToString::to_string));
+        }
+        if text.contains("migrate_from_env") {
+            names.insert(OF_MIGRATIONS.to_owned());
         }
         let code = text.lines().take_while(|line| !line.contains("#[cfg(test)]"));
         for line in code.filter(|line| in_config || line.contains("env.")) {

@@ -9,9 +9,9 @@ use shared::id::{EventId, HoldId, TransferId};
 use shared::idempotency::key_reused;
 use shared::{ApiError, Outcome};
 
-use super::store::{
-    HoldChange, NewEvent, NewHold, NewKey, NewTransfer, Opened, ReviewOutcome, Store, StoreError, StoredKey,
-    Writes,
+use super::store::{Store, StoreError};
+use super::writes::{
+    HoldChange, NewEvent, NewHold, NewKey, NewTransfer, Opened, ReviewOutcome, StoredKey, Writes,
 };
 use super::{Answer, Job, Scorer, Work, outcome_unknown};
 use crate::book::{Book, Refusal, Scoring, Verdict};

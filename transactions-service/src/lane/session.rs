@@ -1,0 +1,300 @@
+//! The lane's connection: its prepared statements, and the two pipelined round trips of a batch.
+//!
+//! This is the one place that speaks to PostgreSQL without Diesel: `unnest` over arrays keeps a batch of any size one
+//! statement, which a statement cache that is keyed by the number of rows would not.
+
+use futures_util::future::join_all;
+use futures_util::join;
+use shared::Db;
+use shared::id::{AccountId, HoldId, UserId};
+use shared::idempotency::IdempotencyKey;
+use tokio_postgres::{Client, Row, Statement};
+use uuid::Uuid;
+
+use super::store::StoreError;
+use super::writes::{Columns, Opened, Parameter, StoredKey, Writes};
+use super::{Answer, Job, Work};
+use crate::book::LockedHold;
+use crate::ledger_account::{AccountKind, LockedAccount, parse_status};
+
+/// The rows that a batch is about.
+pub struct Wanted {
+    accounts: Vec<Uuid>,
+    holds: Vec<Uuid>,
+    key_owners: Vec<Uuid>,
+    keys: Vec<String>,
+}
+
+impl Wanted {
+    pub fn of<'a>(jobs: impl Iterator<Item = &'a Job>) -> Self {
+        let mut wanted = Self {
+            accounts: Vec::new(),
+            holds: Vec::new(),
+            key_owners: Vec::new(),
+            keys: Vec::new(),
+        };
+        for job in jobs {
+            if let Work::Decide(decision) = &job.work {
+                wanted.holds.push(decision.hold_id.uuid());
+            }
+            let order = job.work.order();
+            wanted
+                .accounts
+                .extend([order.debit_account_id.uuid(), order.credit_account_id.uuid()]);
+            wanted.key_owners.push(job.claim.owner_id.uuid());
+            wanted.keys.push(job.claim.key.as_str().to_owned());
+        }
+        wanted.accounts.sort_unstable();
+        wanted.accounts.dedup();
+        wanted
+    }
+}
+
+pub struct Session {
+    pub client: Client,
+    lock_accounts: Statement,
+    lock_holds: Statement,
+    find_keys: Statement,
+    claim_keys: Statement,
+    insert_transfers: Statement,
+    insert_postings: Statement,
+    update_accounts: Statement,
+    insert_holds: Statement,
+    update_holds: Statement,
+    update_reviewed: Statement,
+    insert_events: Statement,
+    begin: Statement,
+}
+
+impl Session {
+    pub async fn connect(db: &Db) -> Result<Self, StoreError> {
+        let (client, connection) = db.dedicated_connection().await?;
+        tokio::spawn(connection);
+        let durable: bool = client.query_one(IS_DURABLE, &[]).await?.try_get(0)?;
+        if !durable {
+            tracing::warn!(
+                "fsync or synchronous_commit is off in PostgreSQL: acknowledged transfers can be lost"
+            );
+        }
+        // A plan made while a table was empty must not go on scanning it when it is large.
+        client
+            .batch_execute("SET enable_seqscan = off; SET lock_timeout = '3s'")
+            .await?;
+        Ok(Self {
+            begin: client
+                .prepare("SELECT pg_current_xact_id()::text::bigint, now()")
+                .await?,
+            lock_accounts: client.prepare(LOCK_ACCOUNTS).await?,
+            lock_holds: client.prepare(LOCK_HOLDS).await?,
+            find_keys: client.prepare(FIND_KEYS).await?,
+            claim_keys: client.prepare(CLAIM_KEYS).await?,
+            insert_transfers: client.prepare(INSERT_TRANSFERS).await?,
+            insert_postings: client.prepare(INSERT_POSTINGS).await?,
+            update_accounts: client.prepare(UPDATE_ACCOUNTS).await?,
+            insert_holds: client.prepare(INSERT_HOLDS).await?,
+            update_holds: client.prepare(UPDATE_HOLDS).await?,
+            update_reviewed: client.prepare(UPDATE_REVIEWED).await?,
+            insert_events: client.prepare(INSERT_EVENTS).await?,
+            client,
+        })
+    }
+
+    pub async fn open(&self, wanted: &Wanted) -> Result<Opened, StoreError> {
+        let client = &self.client;
+        let account_parameters: [&Parameter; 1] = [&wanted.accounts];
+        let key_parameters: [&Parameter; 2] = [&wanted.key_owners, &wanted.keys];
+        let holds = async {
+            match wanted.holds.is_empty() {
+                true => Ok(Vec::new()),
+                false => client.query(&self.lock_holds, &[&wanted.holds]).await,
+            }
+        };
+        // Sent together, answered in order: the keys are looked up after the locks are held.
+        let (begun, transaction, accounts, holds, keys) = join!(
+            client.batch_execute("BEGIN"),
+            client.query_one(&self.begin, &[]),
+            client.query(&self.lock_accounts, &account_parameters),
+            holds,
+            client.query(&self.find_keys, &key_parameters),
+        );
+        begun?;
+        let transaction = transaction?;
+        Ok(Opened {
+            xid: transaction.try_get(0)?,
+            now: transaction.try_get(1)?,
+            accounts: accounts?.iter().map(locked_account).collect::<Result<_, _>>()?,
+            holds: holds?.iter().map(locked_hold).collect::<Result<_, _>>()?,
+            keys: keys?.iter().map(stored_key).collect::<Result<_, _>>()?,
+        })
+    }
+
+    pub async fn commit(&self, writes: &Writes) -> Result<(), StoreError> {
+        let columns = Columns::of(writes);
+        let statements = self.statements(&columns);
+        let executed = join_all(
+            statements
+                .iter()
+                .map(|(statement, parameters)| self.client.execute(*statement, parameters)),
+        );
+        // COMMIT is sent along: after a statement that failed PostgreSQL takes it for a ROLLBACK.
+        let (executed, committed) = join!(executed, self.client.batch_execute("COMMIT"));
+        for result in executed {
+            result?;
+        }
+        Ok(committed?)
+    }
+
+    /// Only what has rows; most batches hold nothing and review nothing.
+    fn statements<'a>(
+        &'a self,
+        columns: &'a Columns<'_>,
+    ) -> Vec<(
+        &'a Statement,
+        Vec<&'a (dyn tokio_postgres::types::ToSql + Sync + 'a)>,
+    )> {
+        let all = [
+            (&self.update_accounts, &columns.accounts),
+            (&self.insert_transfers, &columns.transfers),
+            (&self.insert_postings, &columns.postings),
+            (&self.insert_holds, &columns.holds),
+            (&self.update_holds, &columns.hold_changes),
+            (&self.update_reviewed, &columns.reviews),
+            (&self.insert_events, &columns.events),
+            (&self.claim_keys, &columns.keys),
+        ];
+        all.into_iter()
+            .filter(|(_, table)| table.rows > 0)
+            .map(|(statement, table)| {
+                (
+                    statement,
+                    table
+                        .arrays
+                        .iter()
+                        .map(|array| -> &(dyn tokio_postgres::types::ToSql + Sync) { &**array })
+                        .collect(),
+                )
+            })
+            .collect()
+    }
+}
+
+fn locked_account(row: &Row) -> Result<LockedAccount, StoreError> {
+    let unreadable = |what: &str| StoreError::Rejected(format!("a ledger account has an unknown {what}"));
+    let kind = match row.try_get(1)? {
+        "customer" => AccountKind::Customer,
+        "clearing" => AccountKind::Clearing,
+        _ => return Err(unreadable("kind")),
+    };
+    Ok(LockedAccount {
+        id: AccountId::from_uuid(row.try_get(0)?),
+        kind,
+        holder_id: row.try_get::<_, Option<Uuid>>(2)?.map(UserId::from_uuid),
+        currency: row
+            .try_get::<_, &str>(3)?
+            .parse()
+            .map_err(|_| unreadable("currency"))?,
+        status: parse_status(row.try_get(4)?).ok_or_else(|| unreadable("status"))?,
+        posted: row.try_get(5)?,
+        held: row.try_get(6)?,
+        floor: row.try_get(7)?,
+        version: row.try_get(8)?,
+    })
+}
+
+fn locked_hold(row: &Row) -> Result<(HoldId, LockedHold), StoreError> {
+    let id = HoldId::from_uuid(row.try_get(0)?);
+    Ok((
+        id,
+        LockedHold {
+            id,
+            amount: row.try_get(1)?,
+            taken: row.try_get(2)?,
+        },
+    ))
+}
+
+fn stored_key(row: &Row) -> Result<((UserId, IdempotencyKey), StoredKey), StoreError> {
+    let key = IdempotencyKey::parse(row.try_get(1)?)
+        .ok_or_else(|| StoreError::Rejected("a stored idempotency key is malformed".to_owned()))?;
+    let status: i16 = row.try_get(3)?;
+    let answer = Answer {
+        status: u16::try_from(status).unwrap_or(500),
+        body: row.try_get::<_, String>(4)?.into(),
+        replayed: true,
+    };
+    Ok((
+        (UserId::from_uuid(row.try_get(0)?), key),
+        StoredKey {
+            fingerprint: row.try_get(2)?,
+            answer,
+        },
+    ))
+}
+
+const IS_DURABLE: &str =
+    "SELECT current_setting('fsync')::bool AND current_setting('synchronous_commit') NOT IN ('off')";
+
+const LOCK_ACCOUNTS: &str = "
+    SELECT id, kind, holder_id, currency, status, posted, held, floor, version
+    FROM ledger_accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE";
+
+const LOCK_HOLDS: &str = "
+    SELECT id, amount, captured + released
+    FROM holds WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE";
+
+const FIND_KEYS: &str = "
+    SELECT owner_id, key, fingerprint, status, body
+    FROM idempotency_keys JOIN unnest($1::uuid[], $2::text[]) AS wanted (owner_id, key) USING (owner_id, key)";
+
+const CLAIM_KEYS: &str = "
+    INSERT INTO idempotency_keys (owner_id, key, fingerprint, transfer_id, status, body, created_at)
+    SELECT owner_id, key, fingerprint, transfer_id, status, body, now()
+    FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::smallint[], $6::text[])
+        AS claim (owner_id, key, fingerprint, transfer_id, status, body)
+    ORDER BY owner_id, key";
+
+const INSERT_TRANSFERS: &str = "
+    INSERT INTO transfers (id, kind, status, debit_account_id, credit_account_id, debit_holder_id, credit_holder_id,
+        amount, currency, description, metadata, initiated_by, rejection_code, hold_id, risk_score, risk_decision,
+        risk_reasons, created_at, completed_at)
+    SELECT id, kind, status, debit_account_id, credit_account_id, debit_holder_id, credit_holder_id,
+        amount, currency, description, metadata::jsonb, initiated_by, rejection_code, hold_id, risk_score, risk_decision,
+        risk_reasons::jsonb, now(), CASE WHEN status <> 'in_review' THEN now() END
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::bigint[],
+        $9::text[], $10::text[], $11::text[], $12::uuid[], $13::text[], $14::uuid[], $15::smallint[], $16::text[],
+        $17::text[])
+        AS new (id, kind, status, debit_account_id, credit_account_id, debit_holder_id, credit_holder_id, amount,
+            currency, description, metadata, initiated_by, rejection_code, hold_id, risk_score, risk_decision,
+            risk_reasons)";
+
+const INSERT_POSTINGS: &str = "
+    INSERT INTO postings (transfer_id, account_id, sequence, direction, amount, currency, balance_after, posted_at)
+    SELECT transfer_id, account_id, sequence, direction, amount, currency, balance_after, now()
+    FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::bigint[])
+        AS new (transfer_id, account_id, sequence, direction, amount, currency, balance_after)";
+
+const UPDATE_ACCOUNTS: &str = "
+    UPDATE ledger_accounts AS account SET posted = new.posted, held = new.held, version = new.version
+    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) AS new (id, posted, held, version)
+    WHERE account.id = new.id";
+
+const INSERT_HOLDS: &str = "
+    INSERT INTO holds (id, account_id, transfer_id, amount, created_at)
+    SELECT id, account_id, transfer_id, amount, now()
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[]) AS new (id, account_id, transfer_id, amount)";
+
+const UPDATE_HOLDS: &str = "
+    UPDATE holds AS hold SET captured = hold.captured + change.captured, released = hold.released + change.released
+    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS change (id, captured, released)
+    WHERE hold.id = change.id";
+
+const UPDATE_REVIEWED: &str = "
+    UPDATE transfers AS transfer SET status = outcome.status, rejection_code = outcome.rejection_code,
+        decided_by = outcome.decided_by, completed_at = now()
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[]) AS outcome (id, status, rejection_code, decided_by)
+    WHERE transfer.id = outcome.id AND transfer.status = 'in_review'";
+
+const INSERT_EVENTS: &str = "
+    INSERT INTO outbox (id, kind, transfer_id, payload, created_at)
+    SELECT id, kind, transfer_id, payload::json, now()
+    FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[]) AS new (id, kind, transfer_id, payload)";
