@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{Json, Jsonb, SmallInt, Text, Uuid};
+use diesel::sql_types::{Bool, Json, Jsonb, SmallInt, Text, Uuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::clients::ml::{Score, ScoreBatch, ScoreRequest};
 use shared::id::{EventId, TransferId};
@@ -77,8 +78,8 @@ async fn score_once(db: &Db, scorer: &Scorer) -> Result<(), ApiError> {
 
 async fn find_unscored(conn: &mut AsyncPgConnection) -> QueryResult<Vec<TransferRow>> {
     TransferRow::query()
-        .filter(transfers::risk_decision.is_null())
-        .filter(transfers::kind.ne("deposit"))
+        // As literals: a partial index serves only what its condition is seen to imply.
+        .filter(sql::<Bool>("risk_decision IS NULL AND kind <> 'deposit'"))
         .order(transfers::id)
         .limit(BATCH)
         .load(conn)

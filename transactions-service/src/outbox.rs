@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::schema::outbox;
 use crate::transfer::TransferKind;
 
-const BATCH: i64 = 1000;
+const BATCH: u16 = 1000;
 const IDLE_PAUSE: Duration = Duration::from_millis(200);
 const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
 
@@ -60,7 +60,7 @@ async fn relay_once(db: &Db, ml: &MlClient, position: Option<Position>) -> Resul
         None => ml.observed_up_to().await?.position,
     };
     let mut conn = db.connection().await?;
-    let rows = read_after(&mut conn, after, BATCH).await?;
+    let rows = read_after(&mut conn, after, i64::from(BATCH)).await?;
     drop(conn);
     let Some(last) = rows.last() else {
         return Ok(Step {
@@ -72,7 +72,7 @@ async fn relay_once(db: &Db, ml: &MlClient, position: Option<Position>) -> Resul
         xid: last.xid,
         sequence: last.sequence,
     };
-    let caught_up = i64::try_from(rows.len()).is_ok_and(|count| count < BATCH);
+    let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     let observations = rows.into_iter().filter_map(observation_of).collect();
     let observed = ml
         .observe(&ObservationBatch {
@@ -81,10 +81,10 @@ async fn relay_once(db: &Db, ml: &MlClient, position: Option<Position>) -> Resul
             observations,
         })
         .await?;
-    metrics::counter!("outbox_relayed_total").increment(1);
+    metrics::counter!("outbox_relayed_total").increment(count);
     Ok(Step {
         position: observed.position,
-        caught_up,
+        caught_up: count < u64::from(BATCH),
     })
 }
 

@@ -150,8 +150,17 @@ async fn nobody_decides_what_is_their_own() {
         .grant_role(&scene.payer.email, Role::Compliance)
         .await
         .unwrap();
+    scene
+        .platform
+        .grant_role(&scene.payee.email, Role::Admin)
+        .await
+        .unwrap();
     let payer_as_officer = scene.payer.log_in_again().await;
+    let payee_as_admin = scene.payee.log_in_again().await;
     for verb in ["approve", "reject"] {
+        decide(&payee_as_admin, verb)
+            .await
+            .must_be_problem(403, "separation_of_duties");
         decide(&payer_as_officer, verb)
             .await
             .must_be_problem(403, "separation_of_duties");

@@ -246,7 +246,7 @@ async fn decide_review(
 }
 
 fn check_separation_of_duties(row: &TransferRow, decider: UserId) -> Result<(), ApiError> {
-    if row.initiated_by == decider || row.visible_to(decider) {
+    if row.involves(decider) {
         return Err(ApiError::forbidden(
             "separation_of_duties",
             "Whoever made a transfer, pays or is paid by it cannot decide it.",
