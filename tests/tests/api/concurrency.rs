@@ -277,3 +277,75 @@ async fn integrity_names_what_was_altered() {
     assert_eq!(failed.len(), 1, "{report}");
     assert_eq!(failed[0]["code"], "I3");
 }
+
+/// Sends a request and resets the connection before the answer.
+async fn send_and_reset(base_url: &str, request: &str, wait: std::time::Duration) {
+    use tokio::io::AsyncWriteExt;
+    let mut stream = tokio::net::TcpStream::connect(base_url.trim_start_matches("http://"))
+        .await
+        .unwrap();
+    stream.set_zero_linger().unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    tokio::time::sleep(wait).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_resets_its_connection_leaves_no_transaction_open() {
+    let platform = Platform::start().await;
+    let payer = platform.register("payer").await;
+    let payee = platform.register("payee").await;
+    let (from, to) = (
+        payer.open_funded_account(10_000, "USD").await,
+        payee.open_account("USD").await,
+    );
+    let mut keys = Vec::new();
+    for number in 0..20 {
+        let key = new_key();
+        let transfer = transfer_body(&from, &to, 1, "USD").to_string();
+        let account = json!({ "kind": "savings", "currency": "EUR" }).to_string();
+        // Some are gone before they are read, some while they are decided.
+        let wait = std::time::Duration::from_millis(number % 5);
+        for (service, path, body) in [
+            (Service::Transactions, TRANSFERS, &transfer),
+            (Service::Accounts, "/api/v1/accounts", &account),
+        ] {
+            let request = format!(
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nIdempotency-Key: {key}\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                payer.access_token,
+                body.len()
+            );
+            send_and_reset(&platform.url(service), &request, wait).await;
+        }
+        keys.push(key);
+    }
+    let sql = platform.sql().await;
+    platform::client::eventually("no transaction is open", async || {
+        let query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+        let open: i64 = sql.query_one(query, &[]).await.unwrap().get(0);
+        (open == 0).then_some(())
+    })
+    .await;
+    for key in keys {
+        payer
+            .post_with_key(TRANSFERS, &key, transfer_body(&from, &to, 1, "USD"))
+            .await
+            .must_be(201);
+        let account = json!({ "kind": "savings", "currency": "EUR" });
+        payer
+            .post_with_key("/api/v1/accounts", &key, account)
+            .await
+            .must_be(201);
+    }
+    assert_eq!(payee.balance(&to).await.0, 20);
+    let savings: i64 = sql
+        .query_one(
+            "SELECT count(*) FROM accounts.accounts WHERE kind = 'savings'",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(savings, 20);
+    platform.assert_invariants().await;
+}
