@@ -5,7 +5,6 @@
 //! - `DATABASE_MAX_CONNECTIONS`: connections in the pool, default 8
 //! - `SIGNING_KEY`: Ed25519 private key, PKCS#8 PEM, that signs access tokens
 //! - `PREVIOUS_SIGNING_KEY`: optional; still published, so that tokens it signed stay valid while keys are replaced
-//! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services
 //! - `PASSWORD_HASH_MEMORY_KIB`, `PASSWORD_HASH_ITERATIONS`: Argon2id's cost, default 19456 and 2 (OWASP)
 //! - `PASSWORD_HASH_THREADS`: threads that hash, default 1
 //! - `PASSWORD_HASH_QUEUE`: how many passwords may be waiting or worked on before logins are shed, default 32
@@ -22,7 +21,6 @@ pub struct Config {
     pub db: DbConfig,
     pub signing_key: SecretString,
     pub previous_signing_key: Option<SecretString>,
-    pub service_secrets: Vec<SecretString>,
     pub hashing: HashingConfig,
     pub workers: usize,
     pub clock: Clock,
@@ -44,7 +42,6 @@ impl Config {
             previous_signing_key: env
                 .optional::<String>("PREVIOUS_SIGNING_KEY")
                 .map(SecretString::from),
-            service_secrets: env.secrets("SERVICE_SECRETS"),
             hashing: HashingConfig {
                 memory_kib: env.or("PASSWORD_HASH_MEMORY_KIB", 19_456),
                 iterations: env.or("PASSWORD_HASH_ITERATIONS", 2),
