@@ -115,6 +115,11 @@ impl Lanes {
         Self { queues }
     }
 
+    /// Whether every lane still takes requests. A lane whose task has died never will, so its replica must be replaced.
+    pub fn are_running(&self) -> bool {
+        self.queues.iter().all(|queue| !queue.is_closed())
+    }
+
     /// Decides `work` durably, or tells that it did not happen, or that this is not known.
     pub async fn submit(&self, work: Work, claim: Claim) -> Result<Answer, ApiError> {
         let (reply, answer) = oneshot::channel();
@@ -195,5 +200,22 @@ async fn decide(mut store: Store, unscored_post_limit: i64, mut scored: mpsc::Re
     while scored.recv_many(&mut batches, SCORED_BATCHES).await > 0 {
         let jobs: Vec<ScoredJob> = batches.drain(..).flatten().collect();
         decide_all(&mut store, unscored_post_limit, jobs).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_whose_task_has_died_is_noticed() {
+        let (alive, _task) = mpsc::channel(1);
+        let (dead, task) = mpsc::channel(1);
+        let lanes = Lanes {
+            queues: vec![alive, dead],
+        };
+        assert!(lanes.are_running());
+        drop(task);
+        assert!(!lanes.are_running());
     }
 }

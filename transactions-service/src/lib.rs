@@ -81,17 +81,15 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     background.spawn(upkeep::run(db.clone(), shutdown.clone()));
     background.close();
 
-    let state = web::Data::new(State::new(db.clone(), lanes, config.sandbox_rail));
+    let readiness = readiness(&db, &lanes);
+    let state = web::Data::new(State::new(db, lanes, config.sandbox_rail));
     let verifier = web::Data::new(AccessTokenVerifier::from_auth_service(auth, config.clock.clone()));
     let tokens = web::Data::new(tokens);
     let server = Server {
         service: clients::transactions::SERVICE,
         listener,
         workers: config.workers,
-        readiness: Readiness::default().check("database", move || {
-            let db = db.clone();
-            Box::pin(async move { db.ping().await })
-        }),
+        readiness,
         document: routes::document(),
         shutdown,
     };
@@ -107,4 +105,14 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     served.cancel();
     background.wait().await;
     result
+}
+
+fn readiness(db: &Db, lanes: &Lanes) -> Readiness {
+    let (db, lanes) = (db.clone(), lanes.clone());
+    Readiness::default()
+        .check("database", move || {
+            let db = db.clone();
+            Box::pin(async move { db.ping().await })
+        })
+        .check("lanes", move || Box::pin(std::future::ready(lanes.are_running())))
 }
