@@ -21,7 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use shared::clients::transactions::{LedgerAccount, LedgerStatus};
 use shared::id::{AccountId, UserId};
 use shared::idempotency::IdempotencyKey;
-use shared::{ApiError, Currency, Principal, Role};
+use shared::{ApiError, Currency, Denial, Principal, Role};
 use utoipa::ToSchema;
 
 use crate::schema::accounts;
@@ -185,7 +185,8 @@ impl From<AccountError> for ApiError {
             AccountError::FrozenByCompliance => ApiError::forbidden(
                 "frozen_by_compliance",
                 "The account was frozen by compliance. Please contact support.",
-            ),
+            )
+            .denied(Denial::Forbidden),
             AccountError::Pending => ApiError::unavailable(
                 "account_pending",
                 "The account is still being opened. Try again shortly.",

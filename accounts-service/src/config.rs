@@ -2,11 +2,18 @@
 //!
 //! - `DATABASE_URL`: `postgres://accounts_runtime:…@host/database`
 //! - `MIGRATION_DATABASE_URL`: the same as `accounts_owner`; for `migrate` only
+//! - `ADMIN_DATABASE_URL`: an administrator of the database; for `provision` and `retire-logins` only
 //! - `DATABASE_MAX_CONNECTIONS`: connections in the pool, default 8
 //! - `AUTH_URL`, `TRANSACTIONS_URL`: base URLs of the services it calls
 //! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services
 //! - `WORKERS`: threads that serve requests, default 2
+//! - `SHUTDOWN_DELAY_S`: how long requests are still taken after SIGTERM, until balancers have noticed, default 0
+//! - `FLOWLET_ENV`: `production` (default), which refuses what can be guessed or is unsafe, or `development`
 //! - `BIND_ADDRESS`: default 127.0.0.1:8082; `LOG_FORMAT`: `pretty` or `json`; `RUST_LOG`
+//! - `OTEL_EXPORTER_OTLP_ENDPOINT`: an OTLP/HTTP collector that traces are sent to, default none; `OTEL_SERVICE_NAME`: the name
+//!   they are sent under; `OTEL_TRACES_SAMPLER_ARG`: which part of those that begin here is kept, 0 to 1, default 1
+
+use std::time::Duration;
 
 use secrecy::SecretString;
 use shared::Clock;
@@ -20,6 +27,7 @@ pub struct Config {
     pub transactions_url: String,
     pub service_secrets: Vec<SecretString>,
     pub workers: usize,
+    pub shutdown_delay: Duration,
     pub clock: Clock,
 }
 
@@ -27,10 +35,11 @@ impl Config {
     pub fn from_env(mut env: Env) -> anyhow::Result<Self> {
         let config = Self {
             db: DbConfig::from_env(&mut env),
-            auth_url: env.required("AUTH_URL"),
-            transactions_url: env.required("TRANSACTIONS_URL"),
+            auth_url: env.base_url("AUTH_URL"),
+            transactions_url: env.base_url("TRANSACTIONS_URL"),
             service_secrets: env.secrets("SERVICE_SECRETS"),
             workers: env.or("WORKERS", 2),
+            shutdown_delay: Duration::from_secs(env.or("SHUTDOWN_DELAY_S", 0)),
             clock: Clock::system(),
         };
         env.finish(config)

@@ -8,6 +8,7 @@ pub mod config;
 pub mod routes;
 pub mod schema;
 pub mod state;
+mod telemetry;
 
 use std::net::TcpListener;
 
@@ -41,11 +42,18 @@ pub async fn migrate(env: Env) -> anyhow::Result<()> {
 
 /// Runs the service on `listener` until `shutdown` is cancelled.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+    telemetry::start();
     let db = Db::new(SCHEMA, &config.db)?;
     let tokens = ServiceTokens::new(SERVICE, &config.service_secrets, config.clock.clone())?;
-    let ledger = HttpClient::new(transactions::SERVICE, &config.transactions_url, Some(tokens))?;
-    let keys = HttpClient::new("auth-service", &config.auth_url, None)?;
-    let verifier = web::Data::new(AccessTokenVerifier::from_auth_service(keys, config.clock.clone()));
+    let ledger = HttpClient::new(
+        SERVICE,
+        transactions::SERVICE,
+        &config.transactions_url,
+        Some(tokens),
+    )?;
+    let keys = HttpClient::new(SERVICE, "auth-service", &config.auth_url, None)?;
+    let verifier = AccessTokenVerifier::from_auth_service(SERVICE, keys, config.clock.clone());
+    let verifier = web::Data::new(verifier);
     let state = web::Data::new(AppState {
         db: db.clone(),
         clock: config.clock,
@@ -58,8 +66,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let repair = tokio::spawn(account::ledger::repair(state.clone(), shutdown.clone()));
     let server = Server {
         service: SERVICE,
+        public: false,
         listener,
         workers: config.workers,
+        shutdown_delay: config.shutdown_delay,
         readiness,
         document: routes::document(),
         shutdown,

@@ -6,7 +6,9 @@ fn main() -> ExitCode {
     shared::process::main(
         "accounts-service",
         8082,
+        Some(accounts_service::SCHEMA),
         accounts_service::serve,
         accounts_service::migrate,
+        &[],
     )
 }

@@ -1,7 +1,9 @@
 //! Issuing access tokens (RFC 9068), and publishing the keys that verify them.
 //!
-//! To replace the key: start with the new one as `SIGNING_KEY` and the old one as `PREVIOUS_SIGNING_KEY`; drop the old one
-//! when the last token it signed has expired. Other services fetch the keys again when they meet an unknown `kid`.
+//! A key is replaced in three steps, each with every replica restarted, so that no token is ever signed by a key that some
+//! replica does not publish: the new one is `NEXT_SIGNING_KEY`; then it is `SIGNING_KEY` and the old one is
+//! `PREVIOUS_SIGNING_KEY`; and when the last token of the old one has expired, that is gone. Other services fetch the keys
+//! again when they meet an unknown `kid`.
 
 use actix_web::http::header;
 use actix_web::{HttpResponse, get, web};
@@ -15,6 +17,7 @@ use shared::openapi::CommonErrors;
 use shared::principal::AccessTokenClaims;
 use shared::{ApiError, Role};
 
+use crate::config::SigningKeysConfig;
 use crate::signing_key::SigningKey;
 use crate::state::AppState;
 
@@ -27,10 +30,12 @@ pub struct SigningKeys {
 }
 
 impl SigningKeys {
-    pub fn new(current: &SecretString, previous: Option<&SecretString>) -> anyhow::Result<Self> {
+    pub fn new(config: &SigningKeysConfig) -> anyhow::Result<Self> {
         let load = |pem: &SecretString| SigningKey::from_pem(pem.expose_secret());
-        let (current, previous) = (load(current)?, previous.map(load).transpose()?);
-        let published = std::iter::once(&current).chain(&previous);
+        let current = load(&config.current)?;
+        let next = config.next.as_ref().map(load).transpose()?;
+        let previous = config.previous.as_ref().map(load).transpose()?;
+        let published = std::iter::once(&current).chain(&next).chain(&previous);
         Ok(Self {
             published: JwkSet {
                 keys: published.map(|key| key.public.clone()).collect(),
@@ -88,18 +93,36 @@ mod tests {
     use super::*;
     use crate::signing_key::generate_pem;
 
+    fn keys(
+        current: &SecretString,
+        next: Option<&SecretString>,
+        previous: Option<&SecretString>,
+    ) -> SigningKeys {
+        let config = SigningKeysConfig {
+            current: current.clone(),
+            next: next.cloned(),
+            previous: previous.cloned(),
+        };
+        SigningKeys::new(&config).unwrap()
+    }
+
     #[tokio::test]
     async fn a_token_is_what_the_verifier_of_every_service_accepts_until_it_expires() {
         let (new, old): (SecretString, SecretString) =
             (generate_pem().unwrap().into(), generate_pem().unwrap().into());
         let clock = Clock::system();
         let (user, session) = (UserId::new(), SessionId::new());
-        let before = SigningKeys::new(&old, None).unwrap();
-        let during = SigningKeys::new(&new, Some(&old)).unwrap();
-        let after = SigningKeys::new(&new, None).unwrap();
+        let before = keys(&old, Some(&new), None);
+        let during = keys(&new, None, Some(&old));
+        let after = keys(&new, None, None);
         let token = before
             .issue(user, session, &[Role::Customer], clock.now())
             .unwrap();
+
+        // Published before it signs: whoever knows the keys of one replica accepts what another one signs.
+        let early = AccessTokenVerifier::from_keys(before.published(), clock.clone());
+        let signed_elsewhere = during.issue(user, session, &[], clock.now()).unwrap();
+        early.verify(&signed_elsewhere).await.unwrap();
 
         let verifier = AccessTokenVerifier::from_keys(during.published(), clock.clone());
         let principal = verifier.verify(&token).await.unwrap();
@@ -115,10 +138,14 @@ mod tests {
 
     #[test]
     fn no_private_part_is_published() {
-        let keys = SigningKeys::new(&generate_pem().unwrap().into(), None).unwrap();
-        let published = serde_json::to_value(keys.published()).unwrap();
-        let mut names: Vec<_> = published["keys"][0].as_object().unwrap().keys().collect();
-        names.sort();
-        assert_eq!(names, ["alg", "crv", "kid", "kty", "use", "x"]);
+        let [one, two, three] = [(); 3].map(|()| generate_pem().unwrap().into());
+        let published = serde_json::to_value(keys(&one, Some(&two), Some(&three)).published()).unwrap();
+        let published = published["keys"].as_array().unwrap();
+        assert_eq!(published.len(), 3);
+        for key in published {
+            let mut names: Vec<_> = key.as_object().unwrap().keys().collect();
+            names.sort();
+            assert_eq!(names, ["alg", "crv", "kid", "kty", "use", "x"]);
+        }
     }
 }

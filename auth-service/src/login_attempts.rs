@@ -1,16 +1,16 @@
 //! The progressive delay after failed logins: a guesser gets slower and slower, and nobody is ever locked out for good.
 //!
-//! Keyed by the e-mail, whether or not a user has it, so it reveals nothing. An attempt counts as failed when it begins and
+//! Known by a keyed hash of the e-mail, whether or not a user has it, so it reveals nothing. An attempt counts as failed when it begins and
 //! success takes all of them back; so guesses that race each other cannot outrun the count, which one upsert keeps.
 
 use chrono::{DateTime, Duration, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Binary, Int4, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use shared::ApiError;
+use shared::field_key::{Column, FieldError};
+use shared::{ApiError, FieldKeys};
 
 use crate::schema::login_attempts;
-use crate::sessions::sha256;
 
 /// Seconds to wait after the first, second, … failure; after all further ones it is the longest.
 const DELAYS_S: [i32; 11] = [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, LONGEST_DELAY_S];
@@ -18,13 +18,20 @@ const LONGEST_DELAY_S: i32 = 60;
 /// Failures are forgotten when nothing was tried for this long.
 pub const MEMORY: Duration = Duration::minutes(15);
 
+const EMAIL: Column = Column("auth.login_attempts.email");
+
+/// What attempts with this e-mail are known by. While the key is being replaced, two replicas may count for themselves.
+pub fn email_hash(keys: &FieldKeys, email: &str) -> Result<Vec<u8>, FieldError> {
+    let key = keys.blind_index_keys().next().ok_or(FieldError::NotEncrypted)?;
+    keys.blind_index(key, EMAIL, email)
+}
+
 /// Counts an attempt, or refuses it with 429 when the last one is not long enough ago.
 pub async fn admit(
     connection: &mut AsyncPgConnection,
-    email: &str,
+    email_hash: &[u8],
     now: DateTime<Utc>,
 ) -> Result<(), ApiError> {
-    let email_hash = sha256(email);
     let counted = diesel::sql_query(
         // Attempts that race arrive here in another order than their clocks say: without a delay, none is refused.
         "INSERT INTO login_attempts AS attempts (email_hash, failures, last_attempt_at) VALUES ($1, 1, $2) \
@@ -33,7 +40,7 @@ pub async fn admit(
          WHERE ($4)[least(attempts.failures, cardinality($4))] = 0 OR attempts.last_attempt_at \
              + make_interval(secs => ($4)[least(attempts.failures, cardinality($4))]) <= $2",
     )
-    .bind::<Binary, _>(&email_hash)
+    .bind::<Binary, _>(email_hash)
     .bind::<Timestamptz, _>(now)
     .bind::<Timestamptz, _>(now - MEMORY)
     .bind::<Array<Int4>, _>(DELAYS_S.as_slice())
@@ -43,7 +50,7 @@ pub async fn admit(
         return Ok(());
     }
     let last: Option<(i32, DateTime<Utc>)> = login_attempts::table
-        .find(&email_hash)
+        .find(email_hash)
         .select((login_attempts::failures, login_attempts::last_attempt_at))
         .first(connection)
         .await
@@ -54,8 +61,8 @@ pub async fn admit(
 }
 
 /// Takes all failures back.
-pub async fn forget(connection: &mut AsyncPgConnection, email: &str) -> QueryResult<usize> {
-    diesel::delete(login_attempts::table.find(sha256(email)))
+pub async fn forget(connection: &mut AsyncPgConnection, email_hash: &[u8]) -> QueryResult<usize> {
+    diesel::delete(login_attempts::table.find(email_hash))
         .execute(connection)
         .await
 }

@@ -1,6 +1,25 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
+    email_indexes (value) {
+        value -> Bytea,
+        key_number -> Int4,
+        user_id -> Uuid,
+    }
+}
+
+diesel::table! {
+    field_keys (purpose, number) {
+        purpose -> Text,
+        number -> Int4,
+        status -> Text,
+        check_value -> Nullable<Bytea>,
+        created_at -> Timestamptz,
+        changed_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     login_attempts (email_hash) {
         email_hash -> Bytea,
         failures -> Int4,
@@ -29,24 +48,36 @@ diesel::table! {
         expires_at -> Timestamptz,
         idle_expires_at -> Timestamptz,
         revoked_at -> Nullable<Timestamptz>,
+        ip_encrypted -> Nullable<Bytea>,
+        user_agent_encrypted -> Nullable<Bytea>,
     }
 }
 
 diesel::table! {
     users (id) {
         id -> Uuid,
-        email -> Text,
-        name -> Text,
+        email -> Nullable<Text>,
+        name -> Nullable<Text>,
         roles -> Array<Nullable<Text>>,
         status -> Text,
         password_hash -> Text,
         password_changed_at -> Timestamptz,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        email_encrypted -> Nullable<Bytea>,
+        name_encrypted -> Nullable<Bytea>,
     }
 }
 
+diesel::joinable!(email_indexes -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
 diesel::joinable!(sessions -> users (user_id));
 
-diesel::allow_tables_to_appear_in_same_query!(login_attempts, refresh_tokens, sessions, users,);
+diesel::allow_tables_to_appear_in_same_query!(
+    email_indexes,
+    field_keys,
+    login_attempts,
+    refresh_tokens,
+    sessions,
+    users,
+);

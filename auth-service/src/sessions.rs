@@ -17,7 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Duration, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
-use shared::ApiError;
+use shared::{ApiError, Denial};
 use utoipa::ToSchema;
 
 /// A session ends this long after its login, however much it is used.
@@ -108,6 +108,7 @@ impl Client {
 /// 401: the access token is genuine, but its session was ended.
 pub fn session_revoked() -> ApiError {
     ApiError::unauthorized("session_revoked", "This session has ended. Log in again.")
+        .denied(Denial::SessionRevoked)
 }
 
 /// 401 for every refresh token that does not work, whatever the reason.

@@ -8,6 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 
+/// The `kid` of the key that RFC 8037 prints.
+pub const EXAMPLE_KID: &str = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
+
 /// A key that signs, and its public half with the `kid` that names it.
 pub struct SigningKey {
     pub private: EncodingKey,
@@ -81,7 +84,7 @@ mod tests {
             .unwrap();
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
         let key = SigningKey::from_pem(&pem_of(pair.to_pkcs8v1().unwrap().as_ref())).unwrap();
-        assert_eq!(key.kid, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        assert_eq!(key.kid, EXAMPLE_KID);
     }
 
     #[test]

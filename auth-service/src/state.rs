@@ -1,7 +1,7 @@
 //! What every handler may use.
 
 use anyhow::Context;
-use shared::{Clock, Db};
+use shared::{Clock, Db, FieldKeys};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
@@ -13,6 +13,7 @@ pub struct AppState {
     pub db: Db,
     pub clock: Clock,
     pub signing_keys: SigningKeys,
+    pub field_keys: FieldKeys,
     pub hashing: HashingPool,
     runtime: Handle,
     tasks: TaskTracker,
@@ -23,8 +24,8 @@ impl AppState {
         Ok(Self {
             db: Db::new(crate::SCHEMA, &config.db)?,
             clock: config.clock.clone(),
-            signing_keys: SigningKeys::new(&config.signing_key, config.previous_signing_key.as_ref())
-                .context("SIGNING_KEY or PREVIOUS_SIGNING_KEY")?,
+            signing_keys: SigningKeys::new(&config.signing_keys).context("SIGNING_KEY")?,
+            field_keys: config.field_keys.clone(),
             hashing: HashingPool::start(config.hashing).context("PASSWORD_HASH_*")?,
             runtime: Handle::current(),
             tasks,

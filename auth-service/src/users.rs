@@ -3,6 +3,7 @@
 //! An e-mail is the login name, so it has exactly one written form: ASCII, trimmed, lower case. Addresses outside ASCII
 //! are refused rather than normalised, because two look-alikes must never be two users.
 
+pub mod email_indexes;
 pub mod handlers;
 pub mod queries;
 
@@ -17,15 +18,16 @@ use diesel::sql_types::{Array, Nullable, Text};
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
+use shared::field_key::{Encrypted, FieldError};
 use shared::id::UserId;
-use shared::{Db, Role};
+use shared::{ApiError, Db, FieldKeys, Role};
 use utoipa::ToSchema;
 
+use crate::field_keys::{EMAIL, NAME};
 use crate::schema::users;
 
 /// A person who can log in.
-#[derive(Clone, Debug, PartialEq, Eq, Queryable, Selectable, Serialize, ToSchema)]
-#[diesel(table_name = users, check_for_backend(Pg))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct User {
     pub id: UserId,
     /// In lower case, whatever was typed.
@@ -36,6 +38,52 @@ pub struct User {
     #[schema(value_type = Vec<Role>)]
     pub roles: Roles,
     pub created_at: DateTime<Utc>,
+}
+
+/// A user as the database has it. The plaintext is there only of users whom a version from before field encryption knows.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = users, check_for_backend(Pg))]
+pub struct StoredUser {
+    pub id: UserId,
+    email: Option<String>,
+    name: Option<String>,
+    email_encrypted: Option<Encrypted>,
+    name_encrypted: Option<Encrypted>,
+    roles: Roles,
+    created_at: DateTime<Utc>,
+}
+
+impl StoredUser {
+    pub fn decrypt(self, keys: &FieldKeys) -> Result<User, FieldError> {
+        let row = self.id.uuid();
+        let read = |column, encrypted: Option<Encrypted>, plaintext: Option<String>| match encrypted {
+            Some(value) => keys.decrypt(column, row, &value),
+            None => plaintext.ok_or(FieldError::Malformed),
+        };
+        Ok(User {
+            id: self.id,
+            email: read(EMAIL, self.email_encrypted, self.email)?,
+            name: read(NAME, self.name_encrypted, self.name)?,
+            roles: self.roles,
+            created_at: self.created_at,
+        })
+    }
+}
+
+/// A person who is about to be one.
+pub struct NewUser {
+    pub id: UserId,
+    pub email: Email,
+    pub name: Name,
+    pub password_hash: String,
+}
+
+/// 409: somebody has the e-mail.
+fn email_taken() -> ApiError {
+    ApiError::conflict(
+        "email_taken",
+        "There is already a user with this e-mail. Log in instead.",
+    )
 }
 
 /// An e-mail address in its one written form.
@@ -144,14 +192,14 @@ impl FromSql<Array<Nullable<Text>>, Pg> for Roles {
 }
 
 /// Gives a user a role, for an operator. It is in the user's tokens from their next refresh on.
-pub async fn grant_role(db: &Db, email: &str, role: Role) -> anyhow::Result<()> {
+pub async fn grant_role(db: &Db, keys: &FieldKeys, email: &str, role: Role) -> anyhow::Result<()> {
     let email = Email::parse(email).with_context(|| format!("`{email}` is not an e-mail address"))?;
-    let mut connection = db
-        .connection()
+    let mut connection = db.connection().await.map_err(ApiError::into_source)?;
+    let user = email_indexes::find_user(&mut connection, keys, email.as_str())
         .await
-        .map_err(|error| anyhow::anyhow!("granting a role: {error}"))?;
-    let granted = queries::add_role(&mut connection, &email, role).await?;
-    anyhow::ensure!(granted, "no user has the e-mail {}", email.as_str());
+        .map_err(ApiError::into_source)?;
+    let user = user.with_context(|| format!("no user has the e-mail {}", email.as_str()))?;
+    queries::add_role(&mut connection, user, role).await?;
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use metrics::Gauge;
+
 const FAILURES_TO_OPEN: u32 = 5;
 const OPEN_FOR: Duration = Duration::from_secs(1);
 const CLOSED: u64 = 0;
@@ -13,11 +15,15 @@ pub struct Breaker {
     failures: AtomicU32,
     /// When the next try is due, in milliseconds since `created`; `CLOSED` while all is well.
     next_try_ms: AtomicU64,
+    open: Gauge,
 }
 
 impl Breaker {
-    pub fn new(now: Instant) -> Self {
+    pub fn new(upstream: &'static str, now: Instant) -> Self {
+        let open = metrics::gauge!("gateway_circuit_open", "upstream" => upstream);
+        open.set(0);
         Self {
+            open,
             created: now,
             failures: AtomicU32::new(0),
             next_try_ms: AtomicU64::new(CLOSED),
@@ -41,12 +47,14 @@ impl Breaker {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
             self.next_try_ms.store(CLOSED, Ordering::Relaxed);
+            self.open.set(0);
         }
     }
 
     pub fn could_not_connect(&self, now: Instant) {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_TO_OPEN {
             self.next_try_ms.store(self.ms(now + OPEN_FOR), Ordering::Relaxed);
+            self.open.set(1);
         }
     }
 
@@ -60,7 +68,7 @@ mod tests {
     use super::*;
 
     fn opened(now: Instant) -> Breaker {
-        let breaker = Breaker::new(now);
+        let breaker = Breaker::new("test", now);
         for _ in 0..FAILURES_TO_OPEN {
             assert!(breaker.admits(now));
             breaker.could_not_connect(now);
@@ -91,7 +99,7 @@ mod tests {
     #[test]
     fn failures_with_successes_between_them_do_not_open_it() {
         let now = Instant::now();
-        let breaker = Breaker::new(now);
+        let breaker = Breaker::new("test", now);
         for _ in 0..FAILURES_TO_OPEN * 2 {
             breaker.could_not_connect(now);
             breaker.connected();

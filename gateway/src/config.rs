@@ -7,14 +7,19 @@
 //! - `TRUSTED_PROXIES`: comma-separated networks (CIDR) whose `X-Forwarded-For` is believed, default none
 //! - `CORS_ORIGINS`: comma-separated origins of browser apps, default none
 //! - `WORKERS`: threads that serve requests, default 2
+//! - `SHUTDOWN_DELAY_S`: how long requests are still taken after SIGTERM, until balancers have noticed, default 0
+//! - `FLOWLET_ENV`: `production` (default), which refuses what can be guessed or is unsafe, or `development`
 //! - `BIND_ADDRESS`: default 127.0.0.1:8080; `LOG_FORMAT`: `pretty` or `json`; `RUST_LOG`
+//! - `OTEL_EXPORTER_OTLP_ENDPOINT`: an OTLP/HTTP collector that traces are sent to, default none; `OTEL_SERVICE_NAME`: the name
+//!   they are sent under; `OTEL_TRACES_SAMPLER_ARG`: which part of those that begin here is kept, 0 to 1, default 1
+
+use std::time::Duration;
 
 use shared::Clock;
 use shared::config::Env;
 
 use crate::client_address::TrustedProxies;
 use crate::cors::Cors;
-use crate::state::parse_base_url;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -25,6 +30,7 @@ pub struct Config {
     pub trusted_proxies: Vec<String>,
     pub cors_origins: Vec<String>,
     pub workers: usize,
+    pub shutdown_delay: Duration,
     pub clock: Clock,
 }
 
@@ -39,9 +45,9 @@ pub struct LimitsConfig {
 impl Config {
     pub fn from_env(mut env: Env) -> anyhow::Result<Self> {
         let config = Self {
-            auth_url: env.required("AUTH_URL"),
-            accounts_url: env.required("ACCOUNTS_URL"),
-            transactions_url: env.required("TRANSACTIONS_URL"),
+            auth_url: env.base_url("AUTH_URL"),
+            accounts_url: env.base_url("ACCOUNTS_URL"),
+            transactions_url: env.base_url("TRANSACTIONS_URL"),
             limits: LimitsConfig {
                 address_per_minute: env.or("ADDRESS_LIMIT_PER_MINUTE", 600),
                 user_per_minute: env.or("USER_LIMIT_PER_MINUTE", 1200),
@@ -50,6 +56,7 @@ impl Config {
             trusted_proxies: list(&mut env, "TRUSTED_PROXIES"),
             cors_origins: list(&mut env, "CORS_ORIGINS"),
             workers: env.or("WORKERS", 2),
+            shutdown_delay: Duration::from_secs(env.or("SHUTDOWN_DELAY_S", 0)),
             clock: Clock::system(),
         };
         for (name, why) in config.problems() {
@@ -60,12 +67,6 @@ impl Config {
 
     /// The variables whose values cannot be used, with the reason of each.
     pub fn problems(&self) -> Vec<(&'static str, String)> {
-        let urls = [
-            ("AUTH_URL", &self.auth_url),
-            ("ACCOUNTS_URL", &self.accounts_url),
-            ("TRANSACTIONS_URL", &self.transactions_url),
-        ];
-        let set_urls = urls.into_iter().filter(|(_, url)| !url.is_empty());
         let numbers = [
             ("ADDRESS_LIMIT_PER_MINUTE", self.limits.address_per_minute == 0),
             ("USER_LIMIT_PER_MINUTE", self.limits.user_per_minute == 0),
@@ -74,14 +75,10 @@ impl Config {
         ];
         let proxies = TrustedProxies::parse(&self.trusted_proxies).err();
         let origins = Cors::parse(&self.cors_origins).err();
-        set_urls
-            .filter_map(|(name, url)| Some((name, parse_base_url(url).err()?)))
-            .chain(
-                numbers
-                    .into_iter()
-                    .filter(|(_, zero)| *zero)
-                    .map(|(name, _)| (name, "is zero".to_owned())),
-            )
+        numbers
+            .into_iter()
+            .filter(|(_, zero)| *zero)
+            .map(|(name, _)| (name, "is zero".to_owned()))
             .chain(proxies.map(|why| ("TRUSTED_PROXIES", why)))
             .chain(origins.map(|why| ("CORS_ORIGINS", why)))
             .collect()

@@ -16,6 +16,7 @@ mod proxy;
 mod request_target;
 mod routes;
 mod state;
+mod telemetry;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use utoipa::openapi::OpenApi;
 pub use config::Config;
 use state::Gateway;
 
+const SERVICE: &str = "gateway";
 const FORGET_IDLE_EVERY: Duration = Duration::from_secs(60);
 
 pub async fn serve(env: Env, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -46,16 +48,20 @@ pub async fn migrate(_: Env) -> anyhow::Result<()> {
 
 /// Runs the gateway on `listener` until `shutdown` is cancelled.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+    telemetry::start();
     let gateway = Data::new(Gateway::new(&config)?);
-    let auth_service = HttpClient::new("auth-service", &config.auth_url, None)?;
-    let verifier = AccessTokenVerifier::from_auth_service(auth_service.clone(), config.clock.clone());
+    let auth_service = HttpClient::new(SERVICE, "auth-service", &config.auth_url, None)?;
+    let verifier =
+        AccessTokenVerifier::from_auth_service(SERVICE, auth_service.clone(), config.clock.clone());
     let verifier = Data::new(verifier);
     let document = Bytes::from(serde_json::to_vec(&openapi::document()?)?);
     let _forgetting = AbortOnDropHandle::new(tokio::spawn(forget_idle(Data::clone(&gateway))));
     Server {
-        service: "gateway",
+        service: SERVICE,
+        public: true,
         listener,
         workers: config.workers,
+        shutdown_delay: config.shutdown_delay,
         readiness: readiness(auth_service),
         // Its routes are not described by a document of its own.
         document: OpenApi::default(),

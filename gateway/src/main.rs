@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    shared::process::main("gateway", 8080, gateway::serve, gateway::migrate)
+    shared::process::main("gateway", 8080, None, gateway::serve, gateway::migrate, &[])
 }

@@ -15,6 +15,7 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{self, Bytes};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, body};
 use shared::json::{self, MAX_BODY_BYTES, body_too_large};
+use shared::trace::Span;
 use shared::{ApiError, Outcome, Principal, http_client};
 
 use crate::client_address::{TrustedProxies, network_of};
@@ -43,9 +44,7 @@ pub async fn forward(
 ) -> HttpResponse {
     let mut charges = Charges::default();
     let answer = match admit(&gateway, &request, &mut charges).await {
-        Ok((service, client)) => {
-            exchange(gateway.upstream(service), &request, payload, client, &gateway).await
-        }
+        Ok((service, client)) => exchange(&gateway, service, &request, payload, client).await,
         Err(refusal) => Err(refusal),
     };
     let mut response = answer.unwrap_or_else(|error| error.error_response());
@@ -79,15 +78,16 @@ async fn admit(
 }
 
 async fn exchange(
-    upstream: &Upstream,
+    gateway: &Gateway,
+    service: Service,
     request: &HttpRequest,
     payload: web::Payload,
     client: IpAddr,
-    gateway: &Gateway,
 ) -> Result<HttpResponse, ApiError> {
+    let upstream = gateway.upstream(service);
     let body = read_body(request.headers(), payload).await?;
     let build = || outgoing(upstream, request, client, &gateway.trusted_proxies, body.clone());
-    let answer = send(upstream, request, build).await?;
+    let answer = send(upstream, request, is_repeatable(service, request), build).await?;
     respond(upstream, request, answer).await
 }
 
@@ -146,40 +146,97 @@ fn invalid_path() -> ApiError {
     ApiError::bad_request("invalid_path", "The path is not in its plain form.")
 }
 
-/// Sends the request, and once more if no connection came about and a repetition does no harm.
+/// Sends the request, and once more where that does no harm: if no connection came about, or if one broke before the answer,
+/// as kept ones do when the replica at their other end stops or dies.
 async fn send(
     upstream: &Upstream,
     request: &HttpRequest,
+    repeatable: bool,
     build: impl Fn() -> Result<reqwest::Request, ApiError>,
 ) -> Result<reqwest::Response, ApiError> {
-    let mut tries_left = if may_be_repeated(request) { 2 } else { 1 };
-    loop {
-        if !upstream.breaker.admits(Instant::now()) {
-            return Err(unreachable(request));
-        }
-        tries_left -= 1;
-        let error = match worker_client()?.execute(build()?).await {
-            Ok(answer) => {
-                upstream.breaker.connected();
-                return Ok(answer);
-            }
-            Err(error) => error.without_url(),
-        };
-        if !error.is_connect() {
-            upstream.breaker.connected();
-            return Err(lost(upstream, request, error));
-        }
-        upstream.breaker.could_not_connect(Instant::now());
-        count_failure(upstream, "connect");
-        if tries_left == 0 {
-            return Err(unreachable(request).caused_by(anyhow::Error::new(error).context(upstream.name)));
-        }
-        tokio::time::sleep(RETRY_PAUSE).await;
+    let first = match attempt(upstream, build()?).await? {
+        Ok(answer) => return Ok(answer),
+        Err(failure) => failure,
+    };
+    let again = match &first {
+        Failure::CircuitOpen => false,
+        Failure::NotSent(_) => true,
+        Failure::Lost(error) => repeatable && !error.is_timeout(),
+    };
+    if !again {
+        return Err(first.into_refusal(upstream, request));
+    }
+    tokio::time::sleep(RETRY_PAUSE).await;
+    match (first, attempt(upstream, build()?).await?) {
+        (_, Ok(answer)) => Ok(answer),
+        (_, Err(failure @ Failure::Lost(_))) => Err(failure.into_refusal(upstream, request)),
+        // What became of the first is not better known because the second found nobody.
+        (first, Err(_)) => Err(first.into_refusal(upstream, request)),
     }
 }
 
-fn may_be_repeated(request: &HttpRequest) -> bool {
-    request.method().is_safe() || request.headers().contains_key("idempotency-key")
+/// Why a try brought no answer.
+enum Failure {
+    /// The service has been failing, so nobody was asked.
+    CircuitOpen,
+    /// No connection came about, so nothing happened.
+    NotSent(reqwest::Error),
+    /// The service may have got the request.
+    Lost(reqwest::Error),
+}
+
+impl Failure {
+    fn into_refusal(self, upstream: &Upstream, request: &HttpRequest) -> ApiError {
+        match self {
+            Self::CircuitOpen => unreachable(request),
+            Self::NotSent(error) => {
+                unreachable(request).caused_by(anyhow::Error::new(error).context(upstream.name))
+            }
+            Self::Lost(error) => lost(upstream, request, error),
+        }
+    }
+}
+
+async fn attempt(
+    upstream: &Upstream,
+    mut request: reqwest::Request,
+) -> Result<Result<reqwest::Response, Failure>, ApiError> {
+    if !upstream.breaker.admits(Instant::now()) {
+        return Ok(Err(Failure::CircuitOpen));
+    }
+    let mut span = Span::call(upstream.name);
+    if let Some(traceparent) = span.traceparent() {
+        headers::set(
+            request.headers_mut(),
+            headers::TRACEPARENT,
+            traceparent.as_bytes(),
+        );
+    }
+    let error = match worker_client()?.execute(request).await {
+        Ok(answer) => {
+            span.set("http.response.status_code", || {
+                i64::from(answer.status().as_u16())
+            });
+            upstream.breaker.connected();
+            return Ok(Ok(answer));
+        }
+        Err(error) => error.without_url(),
+    };
+    span.fail(count_failure(upstream, &error));
+    Ok(Err(if error.is_connect() {
+        upstream.breaker.could_not_connect(Instant::now());
+        Failure::NotSent(error)
+    } else {
+        upstream.breaker.connected();
+        Failure::Lost(error)
+    }))
+}
+
+/// Whether a request that may have been applied does no harm when it comes again: nothing changes, or the service
+/// recognises its key. auth-service takes no keys, and takes a refresh token that comes twice for a stolen one.
+fn is_repeatable(service: Service, request: &HttpRequest) -> bool {
+    let has_key = request.headers().contains_key("idempotency-key");
+    request.method().is_safe() || (has_key && service != Service::Auth)
 }
 
 fn worker_client() -> Result<reqwest::Client, ApiError> {
@@ -207,11 +264,9 @@ fn unreachable(request: &HttpRequest) -> ApiError {
 /// The service may have got the request, but we did not get its answer.
 fn lost(upstream: &Upstream, request: &HttpRequest, error: reqwest::Error) -> ApiError {
     let refusal = if error.is_timeout() {
-        count_failure(upstream, "timeout");
         let detail = "The answer took too long. Ask what became of the request before you send a new one.";
         ApiError::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", detail)
     } else {
-        count_failure(upstream, "broken");
         let detail = "The connection broke before the answer. Ask what became of the request before you send a new one.";
         ApiError::unavailable("service_unavailable", detail)
     };
@@ -228,9 +283,15 @@ fn with_outcome(error: ApiError, request: &HttpRequest, outcome: Outcome) -> Api
     }
 }
 
-fn count_failure(upstream: &Upstream, kind: &'static str) {
+fn count_failure(upstream: &Upstream, error: &reqwest::Error) -> &'static str {
+    let kind = match error {
+        error if error.is_connect() => "connect",
+        error if error.is_timeout() => "timeout",
+        _ => "broken",
+    };
     metrics::counter!("gateway_upstream_failures_total", "upstream" => upstream.name, "kind" => kind)
         .increment(1);
+    kind
 }
 
 /// The service's answer as the client gets it.
@@ -249,12 +310,10 @@ async fn respond(
             BoxBody::new(SizedStream::new(length, answer.bytes_stream()))
         }
         None if !head => BoxBody::new(body::BodyStream::new(answer.bytes_stream())),
-        _ => BoxBody::new(
-            answer
-                .bytes()
-                .await
-                .map_err(|error| lost(upstream, request, error.without_url()))?,
-        ),
+        _ => BoxBody::new(answer.bytes().await.map_err(|error| {
+            count_failure(upstream, &error);
+            lost(upstream, request, error.without_url())
+        })?),
     };
     let mut response = HttpResponse::with_body(status, body);
     *response.headers_mut() = headers;
@@ -282,6 +341,7 @@ mod tests {
             trusted_proxies: vec![],
             cors_origins: vec![],
             workers: 1,
+            shutdown_delay: Duration::ZERO,
             clock: shared::Clock::system(),
         };
         Gateway::new(&config).unwrap()

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use reqwest::Url;
+use shared::config::parse_base_url;
 
 use crate::breaker::Breaker;
 use crate::client_address::TrustedProxies;
@@ -56,21 +56,7 @@ impl Upstream {
         Ok(Self {
             name,
             base_url,
-            breaker: Breaker::new(Instant::now()),
+            breaker: Breaker::new(name, Instant::now()),
         })
     }
-}
-
-/// An `http` or `https` URL with nothing but a host and a port: paths are the same on both sides of the gateway.
-pub fn parse_base_url(text: &str) -> Result<Url, String> {
-    let is_base = |url: &Url| {
-        matches!(url.scheme(), "http" | "https")
-            && url.path() == "/"
-            && url.query().is_none()
-            && url.fragment().is_none()
-            && url.username().is_empty()
-            && url.password().is_none()
-    };
-    let url = Url::parse(text).ok().filter(is_base);
-    url.ok_or_else(|| "is not a base URL such as http://localhost:8081".to_owned())
 }

@@ -2,10 +2,17 @@
 //!
 //! - `DATABASE_URL`: `postgres://ml_runtime:…@host/database`
 //! - `MIGRATION_DATABASE_URL`: the same as `ml_owner`; for `migrate` only
+//! - `ADMIN_DATABASE_URL`: an administrator of the database; for `provision` and `retire-logins` only
 //! - `DATABASE_MAX_CONNECTIONS`: connections in the pool, default 8
 //! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services
 //! - `WORKERS`: threads that serve requests, default 1
+//! - `SHUTDOWN_DELAY_S`: how long requests are still taken after SIGTERM, until balancers have noticed, default 0
+//! - `FLOWLET_ENV`: `production` (default), which refuses what can be guessed or is unsafe, or `development`
 //! - `BIND_ADDRESS`: default 127.0.0.1:8084; `LOG_FORMAT`: `pretty` or `json`; `RUST_LOG`
+//! - `OTEL_EXPORTER_OTLP_ENDPOINT`: an OTLP/HTTP collector that traces are sent to, default none; `OTEL_SERVICE_NAME`: the name
+//!   they are sent under; `OTEL_TRACES_SAMPLER_ARG`: which part of those that begin here is kept, 0 to 1, default 1
+
+use std::time::Duration;
 
 use secrecy::SecretString;
 use shared::Clock;
@@ -17,6 +24,7 @@ pub struct Config {
     pub db: DbConfig,
     pub service_secrets: Vec<SecretString>,
     pub workers: usize,
+    pub shutdown_delay: Duration,
     pub clock: Clock,
 }
 
@@ -26,6 +34,7 @@ impl Config {
             db: DbConfig::from_env(&mut env),
             service_secrets: env.secrets("SERVICE_SECRETS"),
             workers: env.or("WORKERS", 1),
+            shutdown_delay: Duration::from_secs(env.or("SHUTDOWN_DELAY_S", 0)),
             clock: Clock::system(),
         };
         env.finish(config)

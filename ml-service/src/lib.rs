@@ -12,6 +12,7 @@ pub mod rule;
 pub mod schema;
 pub mod score;
 pub mod state;
+mod telemetry;
 
 use std::net::TcpListener;
 
@@ -46,6 +47,7 @@ pub async fn migrate(env: Env) -> anyhow::Result<()> {
 
 /// Runs the service on `listener` until `shutdown` is cancelled.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+    telemetry::start();
     let db = Db::new(SCHEMA, &config.db)?;
     let tokens = web::Data::new(ServiceTokens::new(
         SERVICE,
@@ -70,8 +72,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let follow_rules = tokio::spawn(rules.follow(db, shutdown.clone()));
     let server = Server {
         service: SERVICE,
+        public: false,
         listener,
         workers: config.workers,
+        shutdown_delay: config.shutdown_delay,
         readiness,
         document: routes::document(),
         shutdown,

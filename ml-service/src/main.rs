@@ -3,5 +3,12 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    shared::process::main("ml-service", 8084, ml_service::serve, ml_service::migrate)
+    shared::process::main(
+        "ml-service",
+        8084,
+        Some(ml_service::SCHEMA),
+        ml_service::serve,
+        ml_service::migrate,
+        &[],
+    )
 }

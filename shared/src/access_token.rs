@@ -10,10 +10,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use chrono::{DateTime, Duration, Utc};
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use metrics::Counter;
 use quick_cache::sync::Cache;
 
 use crate::principal::{AccessTokenClaims, Principal};
-use crate::{ApiError, Clock, HttpClient};
+use crate::{ApiError, Clock, Denial, HttpClient};
 
 pub const ISSUER: &str = "flowlet";
 pub const AUDIENCE: &str = "flowlet";
@@ -24,6 +25,8 @@ const CACHED_TOKENS: usize = 50_000;
 const MAX_TOKEN_LENGTH: usize = 4096;
 /// How soon after a fetch an unknown `kid` may cause another.
 const FETCH_PAUSE: Duration = Duration::seconds(5);
+/// The same after a fetch that failed.
+const FETCH_RETRY_PAUSE: Duration = Duration::seconds(1);
 /// After this long a retired key must no longer be accepted, so the set is fetched anew.
 const KEYS_FRESH_FOR: Duration = Duration::minutes(10);
 
@@ -33,19 +36,26 @@ pub struct AccessTokenVerifier {
     keys: RwLock<Keys>,
     fetching: tokio::sync::Mutex<()>,
     verified: Cache<Box<str>, Arc<Principal>>,
+    hits: Counter,
+    misses: Counter,
 }
 
 #[derive(Default)]
 struct Keys {
     by_kid: HashMap<String, DecodingKey>,
-    tried_at: Option<DateTime<Utc>>,
     fetched_at: Option<DateTime<Utc>>,
+    /// Of the last fetch, whatever came of it.
+    tried_at: Option<DateTime<Utc>>,
+    failed: bool,
 }
 
 impl AccessTokenVerifier {
-    /// Fetches the keys from `auth-service` when they are first needed.
-    pub fn from_auth_service(auth_service: HttpClient, clock: Clock) -> Self {
-        Self::new(Some(auth_service), Keys::default(), clock)
+    /// For `service`. Fetches the keys from `auth-service` when they are first needed.
+    pub fn from_auth_service(service: &'static str, auth_service: HttpClient, clock: Clock) -> Self {
+        for outcome in ["fetched", "failed"] {
+            metrics::counter!("jwks_fetches_total", "outcome" => outcome).increment(0);
+        }
+        Self::new(service, Some(auth_service), Keys::default(), clock)
     }
 
     /// Knows all keys already: for `auth-service` itself.
@@ -54,12 +64,15 @@ impl AccessTokenVerifier {
             by_kid: decoding_keys(set),
             ..Keys::default()
         };
-        Self::new(None, keys, clock)
+        Self::new("auth-service", None, keys, clock)
     }
 
-    fn new(source: Option<HttpClient>, keys: Keys, clock: Clock) -> Self {
+    fn new(service: &'static str, source: Option<HttpClient>, keys: Keys, clock: Clock) -> Self {
         let verified = Cache::new(CACHED_TOKENS);
+        let count = |result| metrics::counter!("token_cache_requests_total", "service" => service, "result" => result);
         Self {
+            hits: count("hit"),
+            misses: count("miss"),
             clock,
             source,
             keys: RwLock::new(keys),
@@ -71,7 +84,11 @@ impl AccessTokenVerifier {
     /// The principal of a token that was verified before and has not expired.
     pub fn cached(&self, token: &str) -> Option<Arc<Principal>> {
         let principal = self.verified.get(token)?;
-        (self.clock.now() < principal.expires_at).then_some(principal)
+        let fresh = self.clock.now() < principal.expires_at;
+        if fresh {
+            self.hits.increment(1);
+        }
+        fresh.then_some(principal)
     }
 
     /// Verifies a token. An `auth-service` that cannot be reached is a 503, never a 401.
@@ -79,6 +96,7 @@ impl AccessTokenVerifier {
         if let Some(principal) = self.cached(token) {
             return Ok(principal);
         }
+        self.misses.increment(1);
         let key = self.key_of(token).await?;
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[ISSUER]);
@@ -91,10 +109,9 @@ impl AccessTokenVerifier {
             .claims;
         let expires_at = DateTime::from_timestamp(claims.exp, 0).ok_or_else(invalid_token)?;
         if self.clock.now() >= expires_at {
-            return Err(ApiError::unauthorized(
-                "token_expired",
-                "The access token has expired. Refresh it.",
-            ));
+            let refusal =
+                ApiError::unauthorized("token_expired", "The access token has expired. Refresh it.");
+            return Err(refusal.denied(Denial::TokenExpired));
         }
         let principal = Arc::new(Principal {
             user_id: claims.sub,
@@ -149,15 +166,23 @@ impl AccessTokenVerifier {
         let now = self.clock.now();
         {
             let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-            let fetched_lately =
-                keys.fetched_at.is_some() && keys.tried_at.is_some_and(|at| now - at < FETCH_PAUSE);
-            if fetched_lately {
-                return Ok(());
+            let pause = if keys.failed {
+                FETCH_RETRY_PAUSE
+            } else {
+                FETCH_PAUSE
+            };
+            if keys.tried_at.is_some_and(|at| now - at < pause) {
+                return if keys.failed { Err(unavailable()) } else { Ok(()) };
             }
         }
         let fetched = source.get::<JwkSet>("/.well-known/jwks.json").await;
+        let outcome = if fetched.is_ok() { "fetched" } else { "failed" };
+        metrics::counter!("jwks_fetches_total", "outcome" => outcome).increment(1);
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        // Whoever waited for this one does not try again.
+        let now = self.clock.now();
         keys.tried_at = Some(now);
+        keys.failed = fetched.is_err();
         match fetched {
             Ok(set) => {
                 keys.by_kid = decoding_keys(&set);
@@ -166,11 +191,7 @@ impl AccessTokenVerifier {
             }
             Err(error) => {
                 tracing::warn!(error = %error, "the access-token keys cannot be fetched");
-                Err(ApiError::unavailable(
-                    "authentication_unavailable",
-                    "Tokens cannot be checked right now. Try again shortly.",
-                )
-                .caused_by(anyhow::Error::new(error)))
+                Err(unavailable().caused_by(anyhow::Error::new(error)))
             }
         }
     }
@@ -181,6 +202,14 @@ fn decoding_keys(set: &JwkSet) -> HashMap<String, DecodingKey> {
     set.keys.iter().filter_map(usable).collect()
 }
 
+fn unavailable() -> ApiError {
+    ApiError::unavailable(
+        "authentication_unavailable",
+        "Tokens cannot be checked right now. Try again shortly.",
+    )
+}
+
 fn invalid_token() -> ApiError {
     ApiError::unauthorized("invalid_token", "This is not a valid access token. Log in again.")
+        .denied(Denial::TokenInvalid)
 }

@@ -4,20 +4,25 @@
 //! name, which labels its metrics, and is retried a few times when PostgreSQL asks for it.
 
 pub mod migrate;
+pub mod roles;
+mod url;
 
+use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool::managed::Timeouts;
 use diesel::ConnectionError;
 use diesel_async::pooled_connection::deadpool::{Object, Pool, PoolError};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig};
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager};
+use metrics::{Counter, Gauge, Histogram, SharedString};
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::Env;
 use crate::error::database_unavailable;
+use crate::trace::Span;
 use crate::{ApiError, telemetry};
 
 /// How often a transaction is tried when PostgreSQL reports a serialization failure or a deadlock.
@@ -37,7 +42,7 @@ impl DbConfig {
     /// Reads `DATABASE_URL` and `DATABASE_MAX_CONNECTIONS` (default 8).
     pub fn from_env(env: &mut Env) -> Self {
         Self {
-            url: env.secret_url("DATABASE_URL"),
+            url: url::from_env(env, "DATABASE_URL"),
             max_connections: env.or("DATABASE_MAX_CONNECTIONS", 8),
         }
     }
@@ -49,7 +54,56 @@ pub struct Db {
     pool: Pool<AsyncPgConnection>,
     connect_options: tokio_postgres::Config,
     tls: MakeRustlsConnect,
-    schema: &'static str,
+    metrics: PoolMetrics,
+}
+
+#[derive(Clone)]
+struct PoolMetrics {
+    /// Whose pool it is: the schema of `auth-service` is `auth`.
+    service: SharedString,
+    in_use: Gauge,
+    wait: Histogram,
+    failures: Counter,
+}
+
+impl PoolMetrics {
+    fn new(schema: &str, max_connections: usize) -> Self {
+        let service = SharedString::from_shared(format!("{schema}-service").into());
+        let max = u32::try_from(max_connections).unwrap_or(u32::MAX);
+        metrics::gauge!("db_pool_connections_max", "service" => service.clone()).set(max);
+        Self {
+            in_use: metrics::gauge!("db_pool_connections_in_use", "service" => service.clone()),
+            wait: metrics::histogram!("db_pool_wait_duration_seconds", "service" => service.clone()),
+            failures: metrics::counter!("db_connection_failures_total", "service" => service.clone()),
+            service,
+        }
+    }
+}
+
+/// A connection that is lent out until it is dropped.
+pub struct Connection {
+    pooled: Object<AsyncPgConnection>,
+    in_use: Gauge,
+}
+
+impl Deref for Connection {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &AsyncPgConnection {
+        &self.pooled
+    }
+}
+
+impl DerefMut for Connection {
+    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
+        &mut self.pooled
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.in_use.decrement(1);
+    }
 }
 
 impl Db {
@@ -85,21 +139,24 @@ impl Db {
             pool,
             connect_options,
             tls,
-            schema,
+            metrics: PoolMetrics::new(schema, config.max_connections),
         })
     }
 
     /// A connection outside of any transaction: each statement commits by itself.
-    pub async fn connection(&self) -> Result<Object<AsyncPgConnection>, ApiError> {
-        let connection = self
-            .pool
-            .get()
-            .await
-            .map_err(|error| database_unavailable(pool_error(error)))?;
-        let status = self.pool.status();
-        let in_use = u32::try_from(status.size.saturating_sub(status.available)).unwrap_or(u32::MAX);
-        metrics::gauge!("db_pool_connections_in_use", "service" => self.schema).set(in_use);
-        Ok(connection)
+    pub async fn connection(&self) -> Result<Connection, ApiError> {
+        let started = Instant::now();
+        let pooled = self.pool.get().await;
+        self.metrics.wait.record(started.elapsed());
+        let pooled = pooled.map_err(|error| {
+            self.metrics.failures.increment(1);
+            database_unavailable(pool_error(error))
+        })?;
+        self.metrics.in_use.increment(1);
+        Ok(Connection {
+            pooled,
+            in_use: self.metrics.in_use.clone(),
+        })
     }
 
     /// A connection of the caller's own, outside the pool, for work that pipelines or listens.
@@ -115,7 +172,11 @@ impl Db {
         ),
         tokio_postgres::Error,
     > {
-        self.connect_options.connect(self.tls.clone()).await
+        let connected = self.connect_options.connect(self.tls.clone()).await;
+        if connected.is_err() {
+            self.metrics.failures.increment(1);
+        }
+        connected
     }
 
     /// Runs `work` in one READ COMMITTED transaction. It may run several times, so it must have no effect but on the
@@ -128,7 +189,9 @@ impl Db {
         let mut attempt = 1;
         loop {
             let mut connection = self.connection().await?;
-            let result = run_transaction(&mut connection, &work).await;
+            let mut span = Span::work(name);
+            span.set("db.system.name", || "postgresql");
+            let result = span.run(run_transaction(&mut connection, &work)).await;
             drop(connection);
             let retry = attempt < MAX_ATTEMPTS && matches!(&result, Err(error) if error.is_retryable());
             let outcome = if retry {
@@ -138,7 +201,10 @@ impl Db {
             } else {
                 "rollback"
             };
-            metrics::counter!("db_transactions_total", "service" => self.schema, "name" => name, "outcome" => outcome)
+            span.set("outcome", || outcome);
+            drop(span);
+            let service = self.metrics.service.clone();
+            metrics::counter!("db_transactions_total", "service" => service, "name" => name, "outcome" => outcome)
                 .increment(1);
             if !retry {
                 return result;
@@ -201,14 +267,19 @@ fn pool_error(error: PoolError) -> anyhow::Error {
     anyhow::Error::new(error).context("no database connection")
 }
 
-/// An error with its sources, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
+/// An error with its sources, on one line. Of what PostgreSQL says the detail is left out: it shows the row.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        match cause.downcast_ref::<tokio_postgres::error::DbError>() {
+            Some(error) => text.push_str(error.message()),
+            None => text.push_str(&cause.to_string()),
+        }
+        next = cause.source();
     }
     text
 }

@@ -14,7 +14,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::request_context;
+use crate::{Denial, request_context};
 
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -79,6 +79,7 @@ pub struct ApiError {
     outcome: Option<Outcome>,
     retry_after_s: Option<u64>,
     retryable: bool,
+    denial: Option<Denial>,
     source: Option<anyhow::Error>,
 }
 
@@ -96,6 +97,7 @@ impl ApiError {
             outcome: None,
             retry_after_s: None,
             retryable: false,
+            denial: None,
             source: None,
         }
     }
@@ -156,13 +158,16 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).caused_by(source)
     }
 
+    fn busy(source: impl Into<anyhow::Error>) -> Self {
+        let detail = "Too much is changing the same thing at once. Try again shortly.";
+        Self::unavailable("busy", detail).caused_by(source)
+    }
+
     fn retryable(source: impl Into<anyhow::Error>) -> Self {
-        let mut error = Self::unavailable(
-            "busy",
-            "Too much is changing the same thing at once. Try again shortly.",
-        );
-        error.retryable = true;
-        error.caused_by(source)
+        Self {
+            retryable: true,
+            ..Self::busy(source)
+        }
     }
 
     pub fn retry_after(mut self, seconds: u64) -> Self {
@@ -175,9 +180,22 @@ impl ApiError {
         self
     }
 
+    /// Counts the answer among those that were refused for who asked.
+    pub fn denied(mut self, denial: Denial) -> Self {
+        self.denial = Some(denial);
+        self
+    }
+
     pub fn caused_by(mut self, source: impl Into<anyhow::Error>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// What went wrong, for the user of a command, who may know everything.
+    pub fn into_source(self) -> anyhow::Error {
+        let detail = self.detail.unwrap_or(self.code);
+        self.source
+            .unwrap_or_else(|| anyhow::Error::msg(detail.into_owned()))
     }
 
     pub fn status(&self) -> StatusCode {
@@ -202,8 +220,8 @@ impl ApiError {
             status: self.status.as_u16(),
             code: self.code.to_string(),
             detail: self.detail.as_deref().map(str::to_owned),
-            instance: context.as_ref().map(|context| context.path.clone()),
-            request_id: context.as_ref().map(|context| context.request_id.clone()),
+            instance: context.as_ref().map(|context| context.path.to_string()),
+            request_id: context.as_ref().map(|context| context.request_id.to_string()),
             errors: self.errors.clone(),
             outcome: self.outcome,
         }
@@ -239,6 +257,11 @@ impl ResponseError for ApiError {
                 tracing::debug!(code = %self.code, error = chain, "request refused");
             }
         }
+        if let Some(denial) = self.denial {
+            let service = request_context::current_service();
+            metrics::counter!("security_access_denied_total", "service" => service, "reason" => denial.reason())
+                .increment(1);
+        }
         let mut response = HttpResponse::build(self.status);
         response.insert_header((header::CONTENT_TYPE, PROBLEM_JSON));
         if let Some(seconds) = self.retry_after_s {
@@ -265,6 +288,12 @@ impl From<diesel::result::Error> for ApiError {
             Error::DatabaseError(_, information) if information.message() == "deadlock detected" => {
                 Self::retryable(error)
             }
+            // It has waited long enough: for a paused replica, or behind a migration.
+            Error::DatabaseError(_, information)
+                if information.message() == "canceling statement due to lock timeout" =>
+            {
+                Self::busy(error)
+            }
             _ => Self::internal(error),
         }
     }
@@ -282,6 +311,24 @@ pub fn database_unavailable(source: impl Into<anyhow::Error>) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_too_long_for_a_lock_may_come_again() {
+        use diesel::result::{DatabaseErrorKind, Error};
+        for (message, status, retryable) in [
+            ("canceling statement due to lock timeout", 503, false),
+            ("deadlock detected", 503, true),
+            ("division by zero", 500, false),
+        ] {
+            let error = Error::DatabaseError(DatabaseErrorKind::Unknown, Box::new(message.to_owned()));
+            let error = ApiError::from(error);
+            assert_eq!(
+                (error.status().as_u16(), error.is_retryable()),
+                (status, retryable),
+                "{message}"
+            );
+        }
+    }
 
     #[test]
     fn an_unexpected_error_tells_the_client_nothing() {

@@ -2,14 +2,16 @@
 //! only where a second call has no second effect.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use actix_web::web::Bytes;
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Problem;
-use crate::{ApiError, ServiceTokens, request_context, telemetry};
+use crate::trace::Span;
+use crate::{ApiError, ServiceTokens, json, request_context, telemetry};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const TRY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -64,17 +66,24 @@ impl From<CallError> for ApiError {
 
 #[derive(Clone)]
 pub struct HttpClient {
-    client: reqwest::Client,
+    connections: reqwest::Client,
+    caller: &'static str,
     service: &'static str,
     base_url: Arc<str>,
     tokens: Option<ServiceTokens>,
 }
 
 impl HttpClient {
-    /// Calls `service` at `base_url`; with `tokens`, as this service.
-    pub fn new(service: &'static str, base_url: &str, tokens: Option<ServiceTokens>) -> anyhow::Result<Self> {
+    /// Calls `service` at `base_url` for `caller`; with `tokens`, it can prove who is calling.
+    pub fn new(
+        caller: &'static str,
+        service: &'static str,
+        base_url: &str,
+        tokens: Option<ServiceTokens>,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
-            client: connection_pool(TRY_TIMEOUT)?,
+            connections: connection_pool(TRY_TIMEOUT)?,
+            caller,
             service,
             base_url: base_url.trim_end_matches('/').into(),
             tokens,
@@ -131,6 +140,39 @@ impl HttpClient {
         body: Option<&B>,
         timeout: Duration,
     ) -> Result<T, CallError> {
+        let mut span = Span::call(self.service);
+        span.set("http.request.method", || method.to_string());
+        let started = Instant::now();
+        let answer = span.run(self.send(method, path, body, timeout)).await;
+        let status = match &answer {
+            Ok((status, _)) => status.as_str().to_owned(),
+            Err(_) => "error".to_owned(),
+        };
+        match &answer {
+            Ok((status, _)) if !status.is_server_error() => {}
+            _ => span.fail(&status),
+        }
+        span.set("http.response.status_code", || status.clone());
+        drop(span);
+        metrics::histogram!("http_client_request_duration_seconds", "upstream" => self.service)
+            .record(started.elapsed());
+        metrics::counter!(
+            "http_client_requests_total",
+            "client" => self.caller, "upstream" => self.service, "status" => status
+        )
+        .increment(1);
+        let (status, body) = answer?;
+        self.understand(status, &body)
+    }
+
+    /// The status and the body of an answer, whatever it says.
+    async fn send<B: Serialize>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+        timeout: Duration,
+    ) -> Result<(StatusCode, Bytes), CallError> {
         let service = self.service;
         let unavailable = |error: reqwest::Error| CallError::Unavailable {
             service,
@@ -138,13 +180,13 @@ impl HttpClient {
         };
         let unintelligible = |reason: String| CallError::Unintelligible { service, reason };
         let mut request = self
-            .client
+            .connections
             .request(method, format!("{}{path}", self.base_url))
             .timeout(timeout);
         if let Some(context) = request_context::current() {
             request = request
-                .header(request_context::REQUEST_ID.as_str(), &context.request_id)
-                .header(request_context::TRACEPARENT.as_str(), context.traceparent());
+                .header(request_context::REQUEST_ID.as_str(), &*context.request_id)
+                .header(request_context::TRACEPARENT.as_str(), context.trace.to_string());
         }
         if let Some(tokens) = &self.tokens {
             request = request.bearer_auth(
@@ -164,14 +206,15 @@ impl HttpClient {
         {
             return Err(unintelligible("the answer is too large".to_owned()));
         }
-        let bytes = answer.bytes().await.map_err(unavailable)?;
+        Ok((status, answer.bytes().await.map_err(unavailable)?))
+    }
+
+    fn understand<T: DeserializeOwned>(&self, status: StatusCode, body: &[u8]) -> Result<T, CallError> {
+        let service = self.service;
+        let unintelligible = |reason: String| CallError::Unintelligible { service, reason };
         if status.is_success() {
-            let bytes = if bytes.is_empty() {
-                b"null".as_slice()
-            } else {
-                &bytes
-            };
-            return serde_json::from_slice(bytes).map_err(|error| unintelligible(error.to_string()));
+            let body = if body.is_empty() { b"null" } else { body };
+            return serde_json::from_slice(body).map_err(|error| unintelligible(json::place_of(&error)));
         }
         if matches!(status.as_u16(), 429 | 502 | 503 | 504) {
             return Err(CallError::Unavailable {
@@ -179,7 +222,7 @@ impl HttpClient {
                 reason: status.to_string(),
             });
         }
-        match serde_json::from_slice::<Problem>(&bytes) {
+        match serde_json::from_slice::<Problem>(body) {
             Ok(problem) => Err(CallError::Refused {
                 service,
                 problem: Box::new(problem),

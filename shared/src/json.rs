@@ -115,6 +115,12 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     Ok(value)
 }
 
+/// Where text is not what was expected, for logs: the error's own message quotes the text.
+pub fn place_of(error: &serde_json::Error) -> String {
+    let (kind, line, column) = (error.classify(), error.line(), error.column());
+    format!("a {kind:?} error at line {line}, column {column}")
+}
+
 fn malformed(error: &serde_json::Error) -> ApiError {
     ApiError::bad_request("malformed_body", format!("The body is not JSON: {error}"))
 }
@@ -156,6 +162,12 @@ mod tests {
             problem.code,
             problem.errors.into_iter().map(|field| field.pointer).collect(),
         )
+    }
+
+    #[test]
+    fn a_place_does_not_quote_what_is_there() {
+        let error = serde_json::from_str::<u8>(r#""hunter2""#).unwrap_err();
+        assert_eq!(place_of(&error), "a Data error at line 1, column 9");
     }
 
     #[test]

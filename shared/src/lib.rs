@@ -9,10 +9,11 @@ pub mod clock;
 pub mod config;
 pub mod currency;
 pub mod db;
+pub mod denial;
 pub mod error;
+pub mod field_key;
 pub mod http_client;
 pub mod id;
-
 pub mod idempotency;
 pub mod json;
 pub mod money;
@@ -24,11 +25,14 @@ pub mod request_context;
 pub mod server;
 pub mod service_token;
 pub mod telemetry;
+pub mod trace;
 
 pub use clock::Clock;
 pub use currency::Currency;
 pub use db::Db;
+pub use denial::Denial;
 pub use error::{ApiError, Outcome};
+pub use field_key::FieldKeys;
 pub use http_client::HttpClient;
 pub use id::Id;
 pub use json::Json;

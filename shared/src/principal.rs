@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::access_token::AccessTokenVerifier;
 use crate::id::{SessionId, UserId};
 use crate::service_token::bearer_token;
-use crate::{ApiError, Id};
+use crate::{ApiError, Denial, Id};
 
 /// What a user may do. Separation of duties: whoever proposes a sensitive action never approves it, whatever the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -41,10 +41,8 @@ impl Principal {
         if self.has_any(roles) {
             return Ok(());
         }
-        Err(ApiError::forbidden(
-            "role_required",
-            "Your roles do not allow this.",
-        ))
+        let refusal = ApiError::forbidden("role_required", "Your roles do not allow this.");
+        Err(refusal.denied(Denial::Forbidden))
     }
 
     pub fn has_any(&self, roles: &[Role]) -> bool {
@@ -57,9 +55,8 @@ impl Principal {
         if self.user_id == owner {
             return Ok(());
         }
-        Err(ApiError::not_found(
-            "There is no such resource, or it is not yours.",
-        ))
+        let refusal = ApiError::not_found("There is no such resource, or it is not yours.");
+        Err(refusal.denied(Denial::NotOwner))
     }
 }
 
@@ -74,10 +71,9 @@ impl FromRequest for Principal {
             )))));
         };
         let Some(token) = bearer_token(request) else {
-            return Either::Left(ready(Err(ApiError::unauthorized(
-                "missing_token",
-                "Send `Authorization: Bearer <access_token>`; POST /api/v1/auth/login gives one.",
-            ))));
+            let detail = "Send `Authorization: Bearer <access_token>`; POST /api/v1/auth/login gives one.";
+            let refusal = ApiError::unauthorized("missing_token", detail).denied(Denial::TokenMissing);
+            return Either::Left(ready(Err(refusal)));
         };
         if let Some(principal) = verifier.cached(token) {
             return Either::Left(ready(Ok(Principal::clone(&principal))));

@@ -1,12 +1,14 @@
 //! The HTTP server of a service: its routes, `/livez`, `/readyz`, `/metrics`, and a stop that loses nothing.
 
 use std::net::TcpListener;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::ServiceResponse;
-use actix_web::http::header;
-use actix_web::middleware::from_fn;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::{ConnectionType, header};
+use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, ResponseError, web};
 use futures_util::future::{BoxFuture, join_all};
 use serde_json::json;
@@ -14,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{ApiError, openapi, request_context, telemetry};
+use crate::request_context::{self, Endpoint};
+use crate::{ApiError, openapi, telemetry};
 
 /// How long requests in flight may take to finish after a stop was asked for.
 const SHUTDOWN_TIMEOUT_S: u64 = 30;
@@ -63,9 +66,14 @@ impl Readiness {
 
 pub struct Server {
     pub service: &'static str,
+    /// Whether strangers call it. What they say about sampling is not believed, and each of their requests is logged.
+    pub public: bool,
     pub listener: TcpListener,
     /// Threads that serve requests.
     pub workers: usize,
+    /// How long requests are still taken after a stop was asked for, while `/readyz` says no and every answer closes its
+    /// connection: whoever balances over the replicas needs a moment to send the next one elsewhere.
+    pub shutdown_delay: Duration,
     pub readiness: Readiness,
     /// The service's OpenAPI document, which tells 404 from 405.
     pub document: OpenApi,
@@ -73,7 +81,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `routes` until `shutdown` is cancelled and the requests in flight are answered.
+    /// Serves `routes` until `shutdown` is cancelled, the delay is over, and the requests in flight are answered.
     pub async fn serve(
         self,
         routes: impl Fn(&mut ServiceConfig<'_>) + Clone + Send + 'static,
@@ -81,18 +89,20 @@ impl Server {
         use utoipa_actix_web::AppExt;
         let Self {
             service,
+            public,
             listener,
             workers,
+            shutdown_delay,
             readiness,
             document,
             shutdown,
         } = self;
-        telemetry::metrics();
         let known_paths = Arc::new(openapi::KnownPaths::new(&document));
         let stopping = shutdown.clone();
         let server = HttpServer::new(move || {
-            let (readiness, stopping, known_paths) =
-                (readiness.clone(), stopping.clone(), Arc::clone(&known_paths));
+            let (readiness, known_paths) = (readiness.clone(), Arc::clone(&known_paths));
+            let (stopping, closing) = (stopping.clone(), stopping.clone());
+            let endpoint = Rc::new(Endpoint::new(service, public));
             let (app, _) = App::new()
                 .app_data(web::QueryConfig::default().error_handler(|error, _| invalid_query(&error).into()))
                 .app_data(web::PathConfig::default().error_handler(|error, _| invalid_path(&error).into()))
@@ -112,9 +122,12 @@ impl Server {
                     let answer = known_paths.unroutable(&request);
                     async move { answer }
                 }))
+                .wrap(from_fn(move |request, next| {
+                    close_when_stopping(closing.clone(), request, next)
+                }))
                 .wrap(from_fn(run_to_the_end))
                 .wrap(from_fn(move |request, next| {
-                    request_context::middleware(service, request, next)
+                    request_context::middleware(Rc::clone(&endpoint), request, next)
                 }))
         })
         .disable_signals()
@@ -128,6 +141,7 @@ impl Server {
         let upkeep = tokio::spawn(telemetry::upkeep());
         let stop = tokio::spawn(async move {
             shutdown.cancelled().await;
+            tokio::time::sleep(shutdown_delay).await;
             handle.stop(true).await;
         });
         server.await?;
@@ -140,9 +154,9 @@ impl Server {
 /// A client that resets its connection must not tear a handler down in the middle of a transaction: the handler runs as
 /// a task of its own, to its end, whether or not somebody still waits for the answer.
 async fn run_to_the_end(
-    request: actix_web::dev::ServiceRequest,
-    next: actix_web::middleware::Next<impl actix_web::body::MessageBody + 'static>,
-) -> Result<ServiceResponse<impl actix_web::body::MessageBody>, actix_web::Error> {
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let context = request_context::current();
     let span = tracing::Span::current();
     let answer = next.call(request);
@@ -154,11 +168,25 @@ async fn run_to_the_end(
         .map_err(|error| ApiError::internal(anyhow::Error::new(error)))?
 }
 
+/// Kept connections would go on bringing requests to a server that is about to end, and break under one of them.
+async fn close_when_stopping(
+    stopping: CancellationToken,
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let mut answer = next.call(request).await?;
+    if stopping.is_cancelled() {
+        let head = answer.response_mut().head_mut();
+        head.set_connection_type(ConnectionType::Close);
+    }
+    Ok(answer)
+}
+
 async fn metrics_page() -> HttpResponse {
-    match telemetry::metrics() {
-        Some(metrics) => HttpResponse::Ok()
+    match telemetry::metrics_page() {
+        Some(page) => HttpResponse::Ok()
             .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4"))
-            .body(metrics.render()),
+            .body(page),
         None => ApiError::internal(anyhow::anyhow!("the metrics recorder is not installed")).error_response(),
     }
 }

@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::future::{Ready, ready};
 
-use crate::{ApiError, Clock};
+use crate::{ApiError, Clock, Denial};
 
 const LIFETIME_S: i64 = 60;
 const TOKEN_TYPE: &str = "service+jwt";
@@ -112,10 +112,8 @@ impl ServiceCaller {
         if allowed.contains(&self.service.as_str()) {
             return Ok(());
         }
-        Err(ApiError::forbidden(
-            "caller_not_allowed",
-            "This service may not call this route.",
-        ))
+        let refusal = ApiError::forbidden("caller_not_allowed", "This service may not call this route.");
+        Err(refusal.denied(Denial::Forbidden))
     }
 }
 
@@ -129,10 +127,8 @@ impl FromRequest for ServiceCaller {
             .zip(bearer_token(request))
             .and_then(|(tokens, token)| tokens.verify(token));
         ready(caller.ok_or_else(|| {
-            ApiError::unauthorized(
-                "invalid_service_token",
-                "This route needs a service token made for it.",
-            )
+            let detail = "This route needs a service token made for it.";
+            ApiError::unauthorized("invalid_service_token", detail).denied(Denial::ServiceTokenInvalid)
         }))
     }
 }

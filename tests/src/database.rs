@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use secrecy::SecretString;
 use shared::db::migrate;
+use shared::db::roles::{self, Login};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 
@@ -35,6 +36,19 @@ impl Server {
             Cluster::throwaway(durability).await?,
             Secrets::generate()?,
         ))
+    }
+
+    pub async fn throwaway_with(durability: Durability, settings: Vec<String>) -> anyhow::Result<Self> {
+        Ok(Self::new(
+            Cluster::throwaway_with(durability, settings).await?,
+            Secrets::generate()?,
+        ))
+    }
+
+    /// A server on `directory`/data, which was restored from a backup of this one; it is removed with it.
+    pub async fn start_restored(&self, directory: &Path) -> anyhow::Result<Self> {
+        let cluster = self.cluster.start_restored(directory).await?;
+        Ok(Self::new(cluster, self.secrets.clone()))
     }
 
     fn new(cluster: Cluster, secrets: Secrets) -> Self {
@@ -73,20 +87,35 @@ impl Server {
 
     /// Makes `database` if it is new, and brings its roles, schemas and tables up to date.
     pub async fn prepare(&self, database: &str, progress: impl Fn(&str)) -> anyhow::Result<()> {
+        self.provision(database).await?;
+        self.migrate(database, progress).await
+    }
+
+    /// The roles and the schemas, without tables.
+    pub async fn provision(&self, database: &str) -> anyhow::Result<()> {
         let postgres = self.connect("postgres").await?;
         create_if_absent(&postgres, database).await?;
         let admin_url = SecretString::from(self.cluster.superuser_url(database));
+        for schema in Service::ALL.into_iter().filter_map(Service::schema) {
+            let login = |kind: &str| -> anyhow::Result<Login> {
+                let role = format!("{schema}_{kind}");
+                let password = self.secrets.password(&role)?.into();
+                Ok(Login { role, password })
+            };
+            let (owner, runtime) = (login("owner")?, login("runtime")?);
+            roles::provision(&admin_url, schema, &owner, &runtime).await?;
+            grant_connect(&postgres, database, schema).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings the tables up to date.
+    pub async fn migrate(&self, database: &str, progress: impl Fn(&str)) -> anyhow::Result<()> {
         for service in Service::ALL {
             let (Some(schema), Some(migrations)) = (service.schema(), service.migrations()) else {
                 continue;
             };
             progress(&format!("migrating schema {schema}"));
-            let password = |kind: &str| -> anyhow::Result<SecretString> {
-                Ok(self.secrets.password(&format!("{schema}_{kind}"))?.into())
-            };
-            let (owner, runtime) = (password("owner")?, password("runtime")?);
-            migrate::provision(&admin_url, schema, &owner, &runtime).await?;
-            grant_connect(&postgres, database, schema).await?;
             let owner_url = SecretString::from(self.owner_url(service, database)?);
             Box::pin(migrate::migrate(schema, &owner_url, migrations)).await?;
         }

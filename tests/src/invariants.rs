@@ -1,6 +1,7 @@
 //! What must hold in the books whatever happened before, asked of the database directly, so that a mistake of
 //! transactions-service in its own `GET /api/v1/integrity` would show.
 
+use anyhow::Context;
 use serde_json::Value;
 use shared::Role;
 
@@ -92,13 +93,23 @@ impl Platform {
 
     /// Our own queries alone: also while services are down.
     pub async fn assert_books(&self) {
-        let sql = self.sql().await;
+        let broken = self.broken_rules().await;
+        let broken = broken.unwrap_or_else(|error| panic!("{error:?}"));
+        assert!(broken.is_empty(), "broken: {}", broken.join("\n"));
+    }
+
+    /// Each rule that is broken, and where.
+    pub async fn broken_rules(&self) -> anyhow::Result<Vec<String>> {
+        let sql = self.server.connect(&self.database).await?;
+        let mut broken = Vec::new();
         for (rule, query) in RULES {
-            let rows = sql.query(query, &[]).await;
-            let rows = rows.unwrap_or_else(|error| panic!("{rule}: {error:?}"));
-            let broken: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-            assert!(broken.is_empty(), "broken: {rule}\n{}", broken.join("\n"));
+            let rows = sql.query(query, &[]).await.context(rule)?;
+            let places: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            if !places.is_empty() {
+                broken.push(format!("{rule}\n{}", places.join("\n")));
+            }
         }
+        Ok(broken)
     }
 
     /// Waits until every account that was being opened is open.

@@ -1,6 +1,7 @@
 //! The whole platform in one place: what `cargo dev` runs and what the tests of the whole run against, which are the same
 //! code. [`postgres`] is a private database server, [`database`] our databases in it, [`platform`] the five services on
-//! top, [`client`] somebody who uses them.
+//! top, [`client`] somebody who uses them, [`traffic`] several who do not stop. [`tools`] are the programs that check what
+//! an operator relies on.
 //!
 //! Deliberately absent: any rule of the services. What is known here is how to start them and what they promise.
 
@@ -10,8 +11,12 @@ pub mod database;
 pub mod invariants;
 pub mod platform;
 pub mod postgres;
+pub mod programs;
+pub mod sbom;
 pub mod secrets;
 pub mod service;
+pub mod tools;
+pub mod traffic;
 
 pub use client::{Answer, Client, Customer};
 pub use platform::Platform;

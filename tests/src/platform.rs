@@ -3,11 +3,15 @@
 //!
 //! A test gets a database of its own and free ports, so tests run side by side in any order.
 
+mod balancer;
 mod running;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::fmt;
+use std::fs::OpenOptions;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,16 +19,19 @@ use anyhow::{Context, bail, ensure};
 use shared::config::Env;
 use shared::{Clock, Role, telemetry};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::client::{Client, Customer};
 use crate::database::Server;
 use crate::postgres::Durability;
 use crate::service::Service;
+use balancer::Balancer;
 use running::Running;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What differs from production in a test: no limit is reached by accident, passwords are hashed cheaply, and a busy machine
 /// does not turn a late score into another outcome.
@@ -43,7 +50,8 @@ const TEST_VARIABLES: [(Service, &str, &str); 12] = [
     (Service::Auth, "WORKERS", "1"),
 ];
 
-/// Platforms that run at once in one test binary: each holds some twenty of the server's two hundred connections.
+/// Replicas of the platform that run at once in one test binary: each holds some twenty of the server's two hundred
+/// connections.
 const MAX_AT_ONCE: usize = 6;
 
 /// The server that the tests of one binary share.
@@ -56,12 +64,36 @@ pub struct Platform {
     /// The name of the database.
     pub database: String,
     pub http: reqwest::Client,
+    /// Where services are looked for.
     addresses: BTreeMap<Service, SocketAddr>,
+    /// Where replicas listen, which is the same while there is one of each service.
+    places: BTreeMap<Replica, SocketAddr>,
+    balancers: BTreeMap<Service, Balancer>,
     variables: HashMap<(Service, String), String>,
     program: Option<PathBuf>,
-    running: Mutex<BTreeMap<Service, Running>>,
+    logs: Option<PathBuf>,
+    running: Mutex<BTreeMap<Replica, Running>>,
     throwaway: bool,
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// One of the replicas of a service; a [`Service`] alone means its first, and mostly its only one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Replica {
+    pub service: Service,
+    pub number: usize,
+}
+
+impl From<Service> for Replica {
+    fn from(service: Service) -> Self {
+        Self { service, number: 0 }
+    }
+}
+
+impl fmt::Display for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service.name(), self.number)
+    }
 }
 
 /// Which server and database a platform stands on.
@@ -81,6 +113,8 @@ pub struct Builder {
     listeners: BTreeMap<Service, TcpListener>,
     variables: HashMap<(Service, String), String>,
     without: BTreeSet<Service>,
+    replicas: usize,
+    logs: Option<PathBuf>,
 }
 
 impl Builder {
@@ -111,6 +145,23 @@ impl Builder {
         self
     }
 
+    /// Everything that a service tells, down to `debug`, as JSON in a file of `directory` with the service's name. Of processes
+    /// only.
+    pub fn logs_in(mut self, directory: &Path) -> Self {
+        self.logs = Some(directory.to_owned());
+        Service::ALL.into_iter().fold(self, |builder, service| {
+            builder
+                .set(service, "RUST_LOG", "debug")
+                .set(service, "LOG_FORMAT", "json")
+        })
+    }
+
+    /// `count` replicas of each service behind a balancer, as Kubernetes runs them.
+    pub fn replicas(mut self, count: usize) -> Self {
+        self.replicas = count;
+        self
+    }
+
     /// On a PostgreSQL of its own, `platform.server.cluster`, which can be killed and restarted.
     pub fn own_server(mut self, durability: Durability) -> Self {
         self.storage = Storage::Own(durability);
@@ -134,51 +185,87 @@ impl Builder {
         let Self {
             storage,
             program,
-            mut listeners,
+            listeners,
             variables,
             without,
+            replicas,
+            logs,
         } = self;
         let throwaway = !matches!(storage, Storage::Given(..));
-        let (server, database, permit) = Box::pin(prepare(storage)).await?;
-        let mut addresses = BTreeMap::new();
-        for service in Service::ALL {
-            let address = match listeners.get(&service) {
+        let (server, database, permit) = Box::pin(prepare(storage, replicas)).await?;
+        let mut listeners: BTreeMap<Replica, TcpListener> = listeners
+            .into_iter()
+            .map(|(service, listener)| (service.into(), listener))
+            .collect();
+        let mut places = BTreeMap::new();
+        let numbered = |service| (0..replicas).map(move |number| Replica { service, number });
+        for replica in Service::ALL.into_iter().flat_map(numbered) {
+            let place = match listeners.get(&replica) {
                 Some(listener) => listener.local_addr()?,
                 None => {
                     let listener = free_listener()?;
-                    let address = listener.local_addr()?;
+                    let place = listener.local_addr()?;
                     // A process of its own, or nobody, listens there.
-                    if program.is_none() && !without.contains(&service) {
-                        listeners.insert(service, listener);
+                    if program.is_none() && !without.contains(&replica.service) {
+                        listeners.insert(replica, listener);
                     }
-                    address
+                    place
                 }
             };
-            addresses.insert(service, address);
+            places.insert(replica, place);
         }
+        let http = shared::http_client::connection_pool(Duration::from_secs(60))?;
+        let (addresses, balancers) = balance(&places, &http).await?;
         let platform = Platform {
             clock: Clock::system(),
             server,
             database,
-            http: shared::http_client::connection_pool(Duration::from_secs(60))?,
+            http,
             addresses,
+            places,
+            balancers,
             variables,
             program,
+            logs,
             running: Mutex::default(),
             throwaway,
             _permit: permit,
         };
-        let services = Service::ALL
-            .into_iter()
-            .filter(|service| !without.contains(service));
-        for service in services.clone() {
-            platform.launch(service, listeners.remove(&service))?;
+        let started = platform.places.keys().copied();
+        let started: Vec<Replica> = started
+            .filter(|replica| !without.contains(&replica.service))
+            .collect();
+        for replica in &started {
+            platform.launch(*replica, listeners.remove(replica), platform.program.as_deref())?;
         }
-        for service in services {
-            platform.wait_until_ready(service).await?;
+        for replica in started {
+            platform.wait_until_ready(replica).await?;
         }
         Ok(platform)
     }
+}
+
+/// Where others look for each service: at its only replica, or at a balancer.
+async fn balance(
+    places: &BTreeMap<Replica, SocketAddr>,
+    http: &reqwest::Client,
+) -> anyhow::Result<(BTreeMap<Service, SocketAddr>, BTreeMap<Service, Balancer>)> {
+    let (mut addresses, mut balancers) = (BTreeMap::new(), BTreeMap::new());
+    for service in Service::ALL {
+        let of_service = places.iter().filter(|(replica, _)| replica.service == service);
+        let of_service: Vec<SocketAddr> = of_service.map(|(_, place)| *place).collect();
+        let address = match of_service.as_slice() {
+            [only] => *only,
+            several => {
+                let balancer = Balancer::start(several, http).await?;
+                let address = balancer.address;
+                balancers.insert(service, balancer);
+                address
+            }
+        };
+        addresses.insert(service, address);
+    }
+    Ok((addresses, balancers))
 }
 
 impl Platform {
@@ -199,6 +286,8 @@ impl Platform {
             listeners: BTreeMap::new(),
             variables: variables.collect(),
             without: BTreeSet::new(),
+            replicas: 1,
+            logs: None,
         }
     }
 
@@ -208,8 +297,16 @@ impl Platform {
     }
 
     fn address(&self, service: Service) -> SocketAddr {
-        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        self.addresses.get(&service).copied().unwrap_or(nowhere)
+        self.addresses.get(&service).copied().unwrap_or(NOWHERE)
+    }
+
+    fn place(&self, replica: Replica) -> SocketAddr {
+        self.places.get(&replica).copied().unwrap_or(NOWHERE)
+    }
+
+    /// The base URL of one replica, past the balancer.
+    pub fn url_of(&self, replica: Replica) -> String {
+        format!("http://{}", self.place(replica))
     }
 
     /// Somebody at the gateway who has not logged in.
@@ -238,13 +335,14 @@ impl Platform {
 
     /// Gives the user a role, as an operator would: no operation of the public API does.
     pub async fn grant_role(&self, email: &str, role: Role) -> anyhow::Result<()> {
-        let url = self.server.runtime_url(Service::Auth, &self.database)?;
-        let config = shared::db::DbConfig {
-            url: url.into(),
-            max_connections: 1,
-        };
-        let db = shared::Db::new(auth_service::SCHEMA, &config)?;
-        auth_service::users::grant_role(&db, email, role).await
+        // With what the service itself has: its secrets may have been replaced.
+        let env = Env::from_pairs(self.environment(Service::Auth.into())?);
+        let auth_service::Config {
+            mut db, field_keys, ..
+        } = auth_service::Config::from_env(env)?;
+        db.max_connections = 1;
+        let db = shared::Db::new(auth_service::SCHEMA, &db)?;
+        auth_service::users::grant_role(&db, &field_keys, email, role).await
     }
 
     /// A connection of the superuser, for looking into any schema.
@@ -255,34 +353,42 @@ impl Platform {
             .unwrap_or_else(|error| panic!("connecting as the superuser: {error:#}"))
     }
 
-    /// Asks a service to stop, and waits until it has.
-    pub async fn stop_service(&self, service: Service) -> anyhow::Result<()> {
-        let running = self.take(service)?;
+    /// Asks a replica to stop, and waits until it has.
+    pub async fn stop_service(&self, replica: impl Into<Replica>) -> anyhow::Result<()> {
+        let replica = replica.into();
+        let running = self.take(replica)?;
         running
             .stop()
             .await
-            .with_context(|| format!("stopping {}", service.name()))
+            .with_context(|| format!("stopping {replica}"))
     }
 
-    /// Kills a service that is its own process, with SIGKILL, and waits until it is gone.
-    pub async fn kill_9(&self, service: Service) -> anyhow::Result<()> {
-        self.take(service)?.kill_9().await
+    /// Kills a replica that is its own process, with SIGKILL, and waits until it is gone.
+    pub async fn kill_9(&self, replica: impl Into<Replica>) -> anyhow::Result<()> {
+        self.take(replica.into())?.kill_9().await
     }
 
-    /// The id of a service's own process.
-    pub fn process_id(&self, service: Service) -> Option<u32> {
+    /// The id of a replica's own process.
+    pub fn process_id(&self, replica: impl Into<Replica>) -> Option<u32> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.get(&service)?.process_id()
+        running.get(&replica.into())?.process_id()
     }
 
-    /// Starts a service again where it was, and waits until it is ready.
-    pub async fn start_service(&self, service: Service) -> anyhow::Result<()> {
+    /// Starts a replica again where it was, and waits until it is ready.
+    pub async fn start_service(&self, replica: impl Into<Replica>) -> anyhow::Result<()> {
+        let replica = replica.into();
         let listener = match self.program {
             Some(_) => None,
-            None => Some(self.bind_again(service).await?),
+            None => Some(self.bind_again(replica).await?),
         };
-        self.launch(service, listener)?;
-        self.wait_until_ready(service).await
+        self.launch(replica, listener, self.program.as_deref())?;
+        self.wait_until_ready(replica).await
+    }
+
+    /// The same in another version: `program` is its `dev` binary.
+    pub async fn start_version(&self, replica: Replica, program: &Path) -> anyhow::Result<()> {
+        self.launch(replica, None, Some(program))?;
+        self.wait_until_ready(replica).await
     }
 
     /// Stops all services, callers first, then removes a test's database. The caller's own connections are ended.
@@ -290,14 +396,18 @@ impl Platform {
         // Connections that are kept open would keep services waiting for their next request.
         self.http = shared::http_client::connection_pool(Duration::from_secs(1))?;
         for service in Service::ALL.into_iter().rev() {
-            let running = self
-                .running
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&service);
-            if let Some(running) = running {
-                let stopped = running.stop().await;
-                stopped.with_context(|| format!("stopping {}", service.name()))?;
+            let mut stopping = JoinSet::new();
+            for replica in self.places.keys().filter(|replica| replica.service == service) {
+                if let Ok(running) = self.take(*replica) {
+                    let name = replica.to_string();
+                    stopping.spawn(async move {
+                        let stopped = running.stop().await;
+                        stopped.with_context(|| format!("stopping {name}"))
+                    });
+                }
+            }
+            while let Some(stopped) = stopping.join_next().await {
+                stopped??;
             }
         }
         if self.throwaway {
@@ -306,8 +416,9 @@ impl Platform {
         Ok(())
     }
 
-    /// The environment of `service`, as an operator would set it.
-    fn environment(&self, service: Service) -> anyhow::Result<HashMap<String, String>> {
+    /// The environment of `replica`, as an operator would set it.
+    fn environment(&self, replica: Replica) -> anyhow::Result<HashMap<String, String>> {
+        let service = replica.service;
         let mut environment = HashMap::from([
             (
                 "SERVICE_SECRETS".to_owned(),
@@ -317,7 +428,8 @@ impl Platform {
             ("ACCOUNTS_URL".to_owned(), self.url(Service::Accounts)),
             ("TRANSACTIONS_URL".to_owned(), self.url(Service::Transactions)),
             ("ML_URL".to_owned(), self.url(Service::Ml)),
-            ("BIND_ADDRESS".to_owned(), self.address(service).to_string()),
+            ("BIND_ADDRESS".to_owned(), self.place(replica).to_string()),
+            ("FLOWLET_ENV".to_owned(), "development".to_owned()),
         ]);
         if service.schema().is_some() {
             let url = self.server.runtime_url(service, &self.database)?;
@@ -328,38 +440,65 @@ impl Platform {
             environment.insert("SANDBOX_RAIL".to_owned(), "true".to_owned());
         }
         if service == Service::Auth {
-            environment.insert("SIGNING_KEY".to_owned(), self.server.secrets.signing_key.clone());
+            let secrets = &self.server.secrets;
+            for (name, value) in [
+                ("SIGNING_KEY", &secrets.signing_key),
+                ("FIELD_KEYS", &secrets.field_keys),
+                ("BLIND_INDEX_KEYS", &secrets.blind_index_keys),
+            ] {
+                environment.insert(name.to_owned(), value.clone());
+            }
         }
         for ((of, name), value) in &self.variables {
             if *of == service {
                 environment.insert(name.clone(), value.clone());
+                if let Some(in_a_file) = name.strip_suffix("_FILE") {
+                    environment.remove(in_a_file);
+                }
             }
         }
         Ok(environment)
     }
 
-    fn launch(&self, service: Service, listener: Option<TcpListener>) -> anyhow::Result<()> {
-        let environment = self.environment(service)?;
-        let started = match (&self.program, listener) {
-            (Some(program), _) => Running::process(program, service, environment)?,
+    fn launch(
+        &self,
+        replica: Replica,
+        listener: Option<TcpListener>,
+        program: Option<&Path>,
+    ) -> anyhow::Result<()> {
+        let (service, environment) = (replica.service, self.environment(replica)?);
+        let started = match (program, listener) {
+            (Some(program), _) => Running::process(program, service, environment, self.log_of(service)?)?,
             (None, Some(listener)) => Running::thread(service, environment, self.clock.clone(), listener)?,
-            (None, None) => bail!("{} has no listener", service.name()),
+            (None, None) => bail!("{replica} has no listener"),
         };
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(
-            running.insert(service, started).is_none(),
-            "{} was running",
-            service.name()
+            running.insert(replica, started).is_none(),
+            "{replica} was running"
         );
         Ok(())
     }
 
-    async fn wait_until_ready(&self, service: Service) -> anyhow::Result<()> {
-        let (name, url) = (service.name(), format!("{}/readyz", self.url(service)));
+    fn log_of(&self, service: Service) -> anyhow::Result<Stdio> {
+        let Some(directory) = &self.logs else {
+            return Ok(Stdio::inherit());
+        };
+        let file = directory.join(service.name());
+        let file = OpenOptions::new().create(true).append(true).open(file)?;
+        Ok(file.into())
+    }
+
+    async fn wait_until_ready(&self, replica: Replica) -> anyhow::Result<()> {
+        let (name, url) = (replica, format!("{}/readyz", self.url_of(replica)));
         let started = Instant::now();
+        let is_used = || match self.balancers.get(&replica.service) {
+            Some(balancer) => balancer.uses(self.place(replica)),
+            None => true,
+        };
         loop {
             let answer = match self.http.get(&url).timeout(Duration::from_secs(3)).send().await {
-                Ok(answer) if answer.status().is_success() => return Ok(()),
+                Ok(answer) if answer.status().is_success() && is_used() => return Ok(()),
                 Ok(answer) => format!("{} {}", answer.status(), answer.text().await.unwrap_or_default()),
                 Err(error) => shared::db::chain(&error),
             };
@@ -367,7 +506,7 @@ impl Platform {
                 .running
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .get_mut(&service)
+                .get_mut(&replica)
                 .and_then(Running::ended);
             if let Some(how) = ended {
                 bail!("{name} ended at its start: {how}");
@@ -381,24 +520,27 @@ impl Platform {
         }
     }
 
-    async fn bind_again(&self, service: Service) -> anyhow::Result<TcpListener> {
+    async fn bind_again(&self, replica: Replica) -> anyhow::Result<TcpListener> {
         let started = Instant::now();
         loop {
-            match shared::process::bind(self.address(service)) {
+            match shared::process::bind(self.place(replica)) {
                 Err(_) if started.elapsed() < Duration::from_secs(10) => sleep(POLL).await,
                 bound => return bound,
             }
         }
     }
 
-    fn take(&self, service: Service) -> anyhow::Result<Running> {
+    fn take(&self, replica: Replica) -> anyhow::Result<Running> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = running.remove(&service);
-        found.with_context(|| format!("{} is not running", service.name()))
+        let found = running.remove(&replica);
+        found.with_context(|| format!("{replica} is not running"))
     }
 }
 
-async fn prepare(storage: Storage) -> anyhow::Result<(Arc<Server>, String, Option<OwnedSemaphorePermit>)> {
+async fn prepare(
+    storage: Storage,
+    replicas: usize,
+) -> anyhow::Result<(Arc<Server>, String, Option<OwnedSemaphorePermit>)> {
     match storage {
         Storage::Given(server, database) => Ok((server, database, None)),
         Storage::Own(durability) => {
@@ -418,7 +560,8 @@ async fn prepare(storage: Storage) -> anyhow::Result<(Arc<Server>, String, Optio
             let places = PLACES
                 .get_or_init(async || Arc::new(Semaphore::new(MAX_AT_ONCE)))
                 .await;
-            let permit = Arc::clone(places).acquire_owned().await?;
+            let places = Arc::clone(places);
+            let permit = places.acquire_many_owned(u32::try_from(replicas)?).await?;
             let server = SHARED_SERVER
                 .get_or_try_init(async || {
                     log_if_asked();
@@ -435,13 +578,13 @@ async fn prepare(storage: Storage) -> anyhow::Result<(Arc<Server>, String, Optio
 fn log_if_asked() {
     let mut env = Env::from_process();
     if env.optional::<String>("RUST_LOG").is_some() {
-        telemetry::init_logging(&mut env);
+        telemetry::init_logging(&mut env, "flowlet");
     }
 }
 
 /// A listener on a free port below those that the system gives to outgoing connections, so that the port is still free
 /// when a service is started on it again.
-fn free_listener() -> anyhow::Result<TcpListener> {
+pub fn free_listener() -> anyhow::Result<TcpListener> {
     for _ in 0..100 {
         let mut random = [0; 2];
         aws_lc_rs::rand::fill(&mut random)?;

@@ -8,7 +8,7 @@
 mod binaries;
 mod home;
 mod processes;
-mod server_user;
+pub mod server_user;
 #[cfg(test)]
 mod tests;
 mod watchdog;
@@ -16,7 +16,6 @@ mod watchdog;
 use std::collections::HashSet;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::{Mutex, PoisonError};
@@ -30,6 +29,8 @@ use tokio::time::sleep;
 pub use binaries::ensure_binaries;
 use home::Home;
 use watchdog::{OnEnd, Watchdog};
+
+use crate::programs;
 
 const POLL: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -89,9 +90,10 @@ impl Cluster {
             binaries: ensure_binaries(&progress).await?,
             directory: std::path::absolute(directory)?,
             durability: Durability::Durable,
+            settings: Vec::new(),
         };
         server_user::private_directory(&home.directory)?;
-        let lock = server_user::lock(&home.directory.join("lock"), Duration::from_secs(10))
+        let lock = programs::lock(&home.directory.join("lock"), Duration::from_secs(10))
             .await
             .with_context(|| format!("another running process uses the data in {}", directory.display()))?;
         home.stop_leftover().await?;
@@ -100,14 +102,18 @@ impl Cluster {
             home.initialise().await?;
         }
         progress("starting PostgreSQL");
-        let watchdog = Watchdog::start(&home, OnEnd::Keep(lock))?;
+        let watchdog = Watchdog::start(&home.directory, OnEnd::Keep(lock))?;
         Cluster::launch(home, port, watchdog).await
     }
 
     /// Starts a new cluster that is removed when this value is dropped or this process ends.
     pub async fn throwaway(durability: Durability) -> anyhow::Result<Cluster> {
-        // Test harnesses capture `eprintln!`, and a silent minute of installing looks like a hang.
-        let binaries = ensure_binaries(|line| drop(writeln!(io::stderr(), "{line}"))).await?;
+        Self::throwaway_with(durability, Vec::new()).await
+    }
+
+    /// The same with more of PostgreSQL's settings, as `name=value`.
+    pub async fn throwaway_with(durability: Durability, settings: Vec<String>) -> anyhow::Result<Cluster> {
+        let binaries = ensure_binaries(programs::tell).await?;
         let pristine = home::pristine(&binaries).await?;
         let directory = throwaway_parent(durability)
             .await
@@ -116,14 +122,29 @@ impl Cluster {
             binaries,
             directory,
             durability,
+            settings,
         };
         server_user::private_directory(&home.directory)?;
-        let watchdog = Watchdog::start(&home, OnEnd::Remove)?;
+        let watchdog = Watchdog::start(&home.directory, OnEnd::Remove)?;
 
         let mut copy = server_user::command("cp")?;
         copy.arg("-R").arg(pristine.data()).arg(home.data());
-        server_user::finish(copy).await?;
+        programs::finish(copy).await?;
         fs::copy(pristine.password_file(), home.password_file())?;
+        Cluster::launch(home, 0, watchdog).await
+    }
+
+    /// Starts a second cluster, with the same password and settings, on `directory`/data, which was restored from a backup of
+    /// this one. The directory is removed with it.
+    pub async fn start_restored(&self, directory: &Path) -> anyhow::Result<Cluster> {
+        let home = Home {
+            binaries: self.home.binaries.clone(),
+            directory: directory.to_owned(),
+            durability: self.home.durability,
+            settings: self.home.settings.clone(),
+        };
+        let watchdog = Watchdog::start(&home.directory, OnEnd::Remove)?;
+        fs::copy(self.home.password_file(), home.password_file())?;
         Cluster::launch(home, 0, watchdog).await
     }
 
@@ -184,6 +205,12 @@ impl Cluster {
             .context("killed PostgreSQL processes are still there")
     }
 
+    /// Kills the server and removes its data, as the loss of a machine with its disk would.
+    pub async fn lose(&self) -> anyhow::Result<()> {
+        self.kill_9().await?;
+        Ok(fs::remove_dir_all(self.home.data())?)
+    }
+
     /// Starts the server again after `kill_9`, on the same data and port, and waits until it accepts connections.
     pub async fn restart_after_kill(&self) -> anyhow::Result<()> {
         let server = self.home.start(self.port, &self.watchdog).await?;
@@ -227,6 +254,21 @@ impl Cluster {
     }
 }
 
+/// A directory of the user that runs servers, which is removed when this value is dropped or this process ends.
+pub struct ScratchDirectory {
+    pub path: PathBuf,
+    _watchdog: Watchdog,
+}
+
+impl ScratchDirectory {
+    pub fn new(name: &str) -> anyhow::Result<ScratchDirectory> {
+        let path = Path::new("/var/tmp").join(format!("flowlet-{name}-{}", random_name()));
+        server_user::private_directory(&path)?;
+        let _watchdog = Watchdog::start(&path, OnEnd::Remove)?;
+        Ok(ScratchDirectory { path, _watchdog })
+    }
+}
+
 /// Where `cargo dev` keeps the data called `name` of this work tree.
 pub fn data_directory(name: &str) -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -255,7 +297,7 @@ async fn throwaway_parent(durability: Durability) -> &'static Path {
 async fn free_kilobytes(directory: &Path) -> Option<u64> {
     let mut df = server_user::command("df").ok()?;
     df.arg("-Pk").arg(directory);
-    let table = server_user::finish(df).await.ok()?;
+    let table = programs::finish(df).await.ok()?;
     table.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()
 }
 

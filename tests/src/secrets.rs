@@ -21,6 +21,11 @@ pub struct Secrets {
     /// Ed25519 private key, PKCS#8 PEM.
     pub signing_key: String,
     pub service_secret: String,
+    /// `FIELD_KEYS` and `BLIND_INDEX_KEYS` of auth-service. A file from before they existed has none.
+    #[serde(default)]
+    pub field_keys: String,
+    #[serde(default)]
+    pub blind_index_keys: String,
     passwords: BTreeMap<String, String>,
 }
 
@@ -31,6 +36,8 @@ impl Secrets {
         Ok(Self {
             signing_key: new_signing_key()?,
             service_secret: random_text()?,
+            field_keys: new_field_key(1)?,
+            blind_index_keys: new_field_key(1)?,
             passwords: roles
                 .map(|role| Ok((role, random_text()?)))
                 .collect::<anyhow::Result<_>>()?,
@@ -39,10 +46,18 @@ impl Secrets {
 
     /// Reads the file, or makes it with new secrets; only its owner can read it.
     pub fn kept_in(file: &Path) -> anyhow::Result<Self> {
-        if let Ok(text) = fs::read_to_string(file) {
-            return serde_json::from_str(&text).with_context(|| format!("{} is damaged", file.display()));
-        }
-        let secrets = Self::generate()?;
+        let secrets = match fs::read_to_string(file) {
+            Ok(text) => {
+                let damaged = || format!("{} is damaged", file.display());
+                let mut kept: Self = serde_json::from_str(&text).with_context(damaged)?;
+                if !kept.field_keys.is_empty() {
+                    return Ok(kept);
+                }
+                (kept.field_keys, kept.blind_index_keys) = (new_field_key(1)?, new_field_key(1)?);
+                kept
+            }
+            Err(_) => Self::generate()?,
+        };
         let partial = file.with_extension("partial");
         drop(fs::remove_file(&partial));
         let mut options = OpenOptions::new();
@@ -71,9 +86,40 @@ pub fn new_signing_key() -> anyhow::Result<String> {
     ))
 }
 
+/// A new key with a number, as `FIELD_KEYS` and `BLIND_INDEX_KEYS` list them.
+pub fn new_field_key(number: u16) -> anyhow::Result<String> {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes)?;
+    Ok(format!("{number}:{}", STANDARD.encode(bytes)))
+}
+
 /// 256 random bits in hexadecimal, which needs no escaping anywhere.
 pub fn random_text() -> anyhow::Result<String> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_from_before_lacks_is_made_once_and_kept() {
+        let file = std::env::temp_dir().join(format!("flowlet-kept-{}.json", random_text().unwrap()));
+        let mut old = serde_json::to_value(Secrets::generate().unwrap()).unwrap();
+        let old = old.as_object_mut().unwrap();
+        for new in ["field_keys", "blind_index_keys"] {
+            old.remove(new).unwrap();
+        }
+        fs::write(&file, serde_json::to_string(&old).unwrap()).unwrap();
+        let (first, second) = (Secrets::kept_in(&file).unwrap(), Secrets::kept_in(&file).unwrap());
+        fs::remove_file(&file).unwrap();
+        assert_eq!(first.signing_key, old["signing_key"]);
+        assert!(first.field_keys.starts_with("1:") && first.blind_index_keys.starts_with("1:"));
+        assert_eq!(
+            (first.field_keys, first.blind_index_keys),
+            (second.field_keys, second.blind_index_keys)
+        );
+    }
 }

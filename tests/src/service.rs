@@ -1,6 +1,7 @@
 //! The five services as the harness sees them: a name, a port, a schema, and how each is run and migrated. Every service is
 //! configured through its environment, in this process too, so that the harness tries what production uses.
 
+use std::io::Read;
 use std::net::TcpListener;
 use std::process::ExitCode;
 
@@ -110,21 +111,64 @@ impl Service {
         }
     }
 
+    /// What a program of the harness does when it is told `serve <service>`, as [`Platform`] tells it for each service that
+    /// is to be a process of its own, or any other command of that service; nothing when it is told anything else.
+    ///
+    /// [`Platform`]: crate::Platform
+    pub fn main_if_told(arguments: &[&str]) -> Option<ExitCode> {
+        let [command, name] = arguments else {
+            return None;
+        };
+        let Some(service) = Self::from_name(name) else {
+            eprintln!("there is no service {name}");
+            return Some(ExitCode::FAILURE);
+        };
+        if *command == "serve" {
+            end_with_the_parent();
+        }
+        Some(service.main())
+    }
+
     /// The `main` of the service's own program, which reads `serve` or `migrate` from the command line.
     pub fn main(self) -> ExitCode {
         use shared::process::main;
-        let (name, port) = (self.name(), self.port());
+        let (name, port, schema) = (self.name(), self.port(), self.schema());
         match self {
-            Self::Auth => main(name, port, auth_service::serve, auth_service::migrate),
-            Self::Ml => main(name, port, ml_service::serve, ml_service::migrate),
+            Self::Auth => main(
+                name,
+                port,
+                schema,
+                auth_service::serve,
+                auth_service::migrate,
+                auth_service::COMMANDS,
+            ),
+            Self::Ml => main(name, port, schema, ml_service::serve, ml_service::migrate, &[]),
             Self::Transactions => main(
                 name,
                 port,
+                schema,
                 transactions_service::serve,
                 transactions_service::migrate,
+                &[],
             ),
-            Self::Accounts => main(name, port, accounts_service::serve, accounts_service::migrate),
-            Self::Gateway => main(name, port, gateway::serve, gateway::migrate),
+            Self::Accounts => main(
+                name,
+                port,
+                schema,
+                accounts_service::serve,
+                accounts_service::migrate,
+                &[],
+            ),
+            Self::Gateway => main(name, port, schema, gateway::serve, gateway::migrate, &[]),
         }
     }
+}
+
+/// Whoever started us holds the other end of our input; when it ends, in whatever way, so do we.
+fn end_with_the_parent() {
+    std::thread::spawn(|| {
+        // What it says, or an error, is as good as the end.
+        drop(std::io::stdin().read_to_end(&mut Vec::new()));
+        std::process::exit(1);
+    });
 }

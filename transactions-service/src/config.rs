@@ -2,6 +2,7 @@
 //!
 //! - `DATABASE_URL`: `postgres://transactions_runtime:…@host/database`
 //! - `MIGRATION_DATABASE_URL`: the same as `transactions_owner`; for `migrate` only
+//! - `ADMIN_DATABASE_URL`: an administrator of the database; for `provision` and `retire-logins` only
 //! - `DATABASE_MAX_CONNECTIONS`: connections in the pool, default 8; each lane has one more of its own
 //! - `AUTH_URL`, `ML_URL`: base URLs of the services it calls
 //! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services
@@ -9,9 +10,14 @@
 //! - `SCORE_DEADLINE_MS`: how long a batch waits for its fraud scores, default 250
 //! - `UNSCORED_POST_LIMIT`: minor units; when no score comes in time, a transfer up to this posts and a larger one waits
 //!   for a person, default 10000
-//! - `SANDBOX_RAIL`: `true` lets anybody deposit play money; default false
+//! - `INTEGRITY_INTERVAL_S`: how often all books are checked, by one replica for all; default 3600
+//! - `SANDBOX_RAIL`: `true` lets anybody deposit play money; default false, which production insists on
 //! - `WORKERS`: threads that serve requests, default 2
+//! - `SHUTDOWN_DELAY_S`: how long requests are still taken after SIGTERM, until balancers have noticed, default 0
+//! - `FLOWLET_ENV`: `production` (default), which refuses what can be guessed or is unsafe, or `development`
 //! - `BIND_ADDRESS`: default 127.0.0.1:8083; `LOG_FORMAT`: `pretty` or `json`; `RUST_LOG`
+//! - `OTEL_EXPORTER_OTLP_ENDPOINT`: an OTLP/HTTP collector that traces are sent to, default none; `OTEL_SERVICE_NAME`: the name
+//!   they are sent under; `OTEL_TRACES_SAMPLER_ARG`: which part of those that begin here is kept, 0 to 1, default 1
 
 use std::time::Duration;
 
@@ -30,8 +36,10 @@ pub struct Config {
     pub score_deadline: Duration,
     /// Minor units.
     pub unscored_post_limit: i64,
+    pub integrity_interval: Duration,
     pub sandbox_rail: bool,
     pub workers: usize,
+    pub shutdown_delay: Duration,
     pub clock: Clock,
 }
 
@@ -39,16 +47,58 @@ impl Config {
     pub fn from_env(mut env: Env) -> anyhow::Result<Self> {
         let config = Self {
             db: DbConfig::from_env(&mut env),
-            auth_url: env.required("AUTH_URL"),
-            ml_url: env.required("ML_URL"),
+            auth_url: env.base_url("AUTH_URL"),
+            ml_url: env.base_url("ML_URL"),
             service_secrets: env.secrets("SERVICE_SECRETS"),
             lanes: env.or("LANES", 1),
             score_deadline: Duration::from_millis(env.or("SCORE_DEADLINE_MS", 250)),
             unscored_post_limit: env.or("UNSCORED_POST_LIMIT", 10_000),
+            integrity_interval: Duration::from_secs(env.or("INTEGRITY_INTERVAL_S", 3600)),
             sandbox_rail: env.or("SANDBOX_RAIL", false),
             workers: env.or("WORKERS", 2),
+            shutdown_delay: Duration::from_secs(env.or("SHUTDOWN_DELAY_S", 0)),
             clock: Clock::system(),
         };
+        if config.integrity_interval.is_zero() {
+            env.refuse("INTEGRITY_INTERVAL_S", "is zero");
+        }
+        if config.sandbox_rail {
+            env.refuse_in_production(
+                "SANDBOX_RAIL",
+                "is on, which lets anybody make money out of nothing",
+            );
+        }
         env.finish(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAIRS: [(&str, &str); 4] = [
+        (
+            "DATABASE_URL",
+            "postgres://x:b9e04f2d71c85a36904fd2e8163b7ca5@localhost/flowlet",
+        ),
+        ("SERVICE_SECRETS", "2fa86e91d04bc73518ce604a97bf3d02"),
+        ("AUTH_URL", "http://auth-service"),
+        ("ML_URL", "http://ml-service"),
+    ];
+
+    #[test]
+    fn play_money_is_for_development() {
+        Config::from_env(Env::from_pairs(PAIRS)).unwrap();
+        let rail = PAIRS.into_iter().chain([("SANDBOX_RAIL", "true")]);
+        let problems = Config::from_env(Env::from_pairs(rail.clone()))
+            .unwrap_err()
+            .to_string();
+        assert!(problems.contains("SANDBOX_RAIL is on"), "{problems}");
+        let development = rail.chain([("FLOWLET_ENV", "development")]);
+        assert!(
+            Config::from_env(Env::from_pairs(development))
+                .unwrap()
+                .sandbox_rail
+        );
     }
 }

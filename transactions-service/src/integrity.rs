@@ -1,15 +1,31 @@
 //! The invariants of the books, checked over all of them in one snapshot.
 //!
 //! A check is one SQL query that returns what violates it, so none is the proof. Another reading of the same facts than the
-//! code that wrote them: nothing of the lane is reused here.
+//! code that wrote them: nothing of the lane is reused here. Each run is remembered, so that every replica tells the same
+//! of the last one, also after a restart.
 
 pub mod handlers;
+pub mod queries;
+pub mod schedule;
+
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A check and the query for its violations, which returns one line of text each.
 pub struct Check {
     pub code: &'static str,
     pub title: &'static str,
     pub violations: &'static str,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CheckResult {
+    #[schema(example = "I1")]
+    pub code: &'static str,
+    pub title: &'static str,
+    pub ok: bool,
+    /// The first ten, each naming the record.
+    pub violations: Vec<String>,
 }
 
 pub const CHECKS: [Check; 8] = [

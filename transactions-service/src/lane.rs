@@ -151,6 +151,7 @@ impl Lanes {
 }
 
 fn overloaded() -> ApiError {
+    metrics::counter!("lane_rejected_total").increment(1);
     ApiError::unavailable("overloaded", "Too many transfers are waiting. Try again shortly.")
         .outcome(Outcome::None)
 }

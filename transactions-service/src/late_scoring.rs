@@ -71,6 +71,7 @@ async fn score_once(db: &Db, scorer: &Scorer) -> Result<(), ApiError> {
     for row in rows {
         if let Some(score) = scores.remove(&row.id) {
             store(&mut conn, &row.into_record(false)?, &score).await?;
+            metrics::counter!("fraud_late_scores_total").increment(1);
         }
     }
     Ok(())

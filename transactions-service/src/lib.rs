@@ -4,7 +4,7 @@
 //! - [`ledger_account`]: the accounts' balances and postings, for `accounts-service`
 //! - [`lane`]: the one way in which money moves; [`book`] holds the rules it decides by
 //! - [`idempotency_key`]: requests that can be repeated safely
-//! - [`integrity`]: proof that the books balance
+//! - [`integrity`]: proof that the books balance, on a schedule and on demand
 //! - [`outbox`]: facts on their way to other services; [`late_scoring`], [`upkeep`]: work on a timer
 
 pub mod book;
@@ -19,6 +19,7 @@ pub mod payment;
 pub mod routes;
 pub mod schema;
 pub mod state;
+mod telemetry;
 pub mod transfer;
 pub mod upkeep;
 
@@ -27,6 +28,7 @@ use std::net::TcpListener;
 use actix_web::web;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use shared::access_token::AccessTokenVerifier;
+use shared::clients::transactions::SERVICE;
 use shared::config::Env;
 use shared::server::{Readiness, Server};
 use shared::{Db, HttpClient, ServiceTokens, clients};
@@ -54,14 +56,12 @@ pub async fn migrate(env: Env) -> anyhow::Result<()> {
 /// Runs the service on `listener` until `shutdown` is cancelled. Requests in flight are answered first, then the lanes
 /// drain, then this returns.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+    telemetry::start(config.lanes);
     let db = Db::new(SCHEMA, &config.db)?;
-    let tokens = ServiceTokens::new(
-        clients::transactions::SERVICE,
-        &config.service_secrets,
-        config.clock.clone(),
-    )?;
-    let auth = HttpClient::new("auth-service", &config.auth_url, None)?;
+    let tokens = ServiceTokens::new(SERVICE, &config.service_secrets, config.clock.clone())?;
+    let auth = HttpClient::new(SERVICE, "auth-service", &config.auth_url, None)?;
     let ml = clients::ml::MlClient::new(HttpClient::new(
+        SERVICE,
         clients::ml::SERVICE,
         &config.ml_url,
         Some(tokens.clone()),
@@ -79,16 +79,24 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     background.spawn(outbox::relay(db.clone(), ml.clone(), shutdown.clone()));
     background.spawn(late_scoring::run(db.clone(), scorer, shutdown.clone()));
     background.spawn(upkeep::run(db.clone(), shutdown.clone()));
+    background.spawn(integrity::schedule::run(
+        db.clone(),
+        config.integrity_interval,
+        shutdown.clone(),
+    ));
     background.close();
 
     let readiness = readiness(&db, &lanes);
     let state = web::Data::new(State::new(db, lanes, config.sandbox_rail));
-    let verifier = web::Data::new(AccessTokenVerifier::from_auth_service(auth, config.clock.clone()));
+    let verifier = AccessTokenVerifier::from_auth_service(SERVICE, auth, config.clock.clone());
+    let verifier = web::Data::new(verifier);
     let tokens = web::Data::new(tokens);
     let server = Server {
-        service: clients::transactions::SERVICE,
+        service: SERVICE,
+        public: false,
         listener,
         workers: config.workers,
+        shutdown_delay: config.shutdown_delay,
         readiness,
         document: routes::document(),
         shutdown,

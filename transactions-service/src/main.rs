@@ -6,7 +6,9 @@ fn main() -> ExitCode {
     shared::process::main(
         "transactions-service",
         8083,
+        Some(transactions_service::SCHEMA),
         transactions_service::serve,
         transactions_service::migrate,
+        &[],
     )
 }

@@ -3,12 +3,13 @@
 //! A sequence is handed out before its transaction commits, so a reader that follows it alone would skip what commits
 //! late. A row carries its transaction's id instead, and is read only once every older transaction has ended.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Text};
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Bool, Double, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::Deserialize;
 use shared::clients::ml::{MlClient, Observation, ObservationBatch, Position};
@@ -22,11 +23,13 @@ use crate::transfer::TransferKind;
 const BATCH: u16 = 1000;
 const IDLE_PAUSE: Duration = Duration::from_millis(200);
 const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 /// Tells `ml-service` of every posted transfer until `shutdown`. The receiver keeps the position, in the transaction that
 /// applies the facts, so each counts exactly once however many relays run and whatever crashes.
 pub async fn relay(db: Db, ml: MlClient, shutdown: CancellationToken) {
     let mut position = None;
+    let mut backlog = Backlog::default();
     while !shutdown.is_cancelled() {
         let pause = match relay_once(&db, &ml, position).await {
             Ok(Step {
@@ -34,19 +37,83 @@ pub async fn relay(db: Db, ml: MlClient, shutdown: CancellationToken) {
                 caught_up,
             }) => {
                 position = Some(now);
+                backlog.position = position;
                 if caught_up { IDLE_PAUSE } else { Duration::ZERO }
             }
             Err(error) => {
                 tracing::warn!(error = %error, "facts are not reaching ml-service; they wait in the outbox");
+                metrics::counter!("outbox_relay_failures_total").increment(1);
                 position = None;
                 TROUBLE_PAUSE
             }
         };
+        backlog.measure_now_and_then(&db).await;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = shutdown.cancelled() => {}
         }
     }
+}
+
+/// What has not reached the receiver, as far as this process knows.
+struct Backlog {
+    /// Where the receiver was last known to stand.
+    position: Option<Position>,
+    started: Instant,
+    measured: Option<Instant>,
+}
+
+impl Default for Backlog {
+    fn default() -> Self {
+        Self {
+            position: None,
+            started: Instant::now(),
+            measured: None,
+        }
+    }
+}
+
+impl Backlog {
+    async fn measure_now_and_then(&mut self, db: &Db) {
+        if self.measured.is_some_and(|at| at.elapsed() < MEASURE_EVERY) {
+            return;
+        }
+        self.measured = Some(Instant::now());
+        let Some(position) = self.position else {
+            // Where the receiver stands is not known; it has been out of reach since we started.
+            metrics::gauge!("outbox_lag_seconds").set(self.started.elapsed());
+            return;
+        };
+        match measure(db, position).await {
+            Ok(measured) => {
+                metrics::gauge!("outbox_lag_seconds").set(measured.lag_s);
+                let pending = u32::try_from(measured.pending).unwrap_or(u32::MAX);
+                metrics::gauge!("outbox_pending_events").set(pending);
+            }
+            Err(error) => tracing::debug!(%error, "the outbox cannot be measured"),
+        }
+    }
+}
+
+#[derive(QueryableByName)]
+struct Measured {
+    #[diesel(sql_type = BigInt)]
+    pending: i64,
+    #[diesel(sql_type = Double)]
+    lag_s: f64,
+}
+
+async fn measure(db: &Db, position: Position) -> Result<Measured, ApiError> {
+    let mut conn = db.connection().await?;
+    let query = sql_query(
+        "SELECT count(*) AS pending, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 AS lag_s FROM (
+            SELECT created_at FROM outbox WHERE (xid, sequence) > ($1, $2) ORDER BY xid, sequence LIMIT 100000
+        ) AS waiting",
+    );
+    let query = query
+        .bind::<BigInt, _>(position.xid)
+        .bind::<BigInt, _>(position.sequence);
+    Ok(query.get_result(&mut conn).await?)
 }
 
 struct Step {
@@ -142,9 +209,15 @@ fn observation_of(row: OutboxRow) -> Option<Observation> {
         return None;
     }
     let transfer: PostedTransfer = serde_json::from_str(&row.payload)
-        .inspect_err(
-            |error| tracing::error!(%error, xid = row.xid, sequence = row.sequence, "an unreadable fact"),
-        )
+        .inspect_err(|error| {
+            let error = shared::json::place_of(error);
+            tracing::error!(
+                error,
+                xid = row.xid,
+                sequence = row.sequence,
+                "an unreadable fact"
+            );
+        })
         .ok()?;
     (transfer.kind != TransferKind::Deposit).then_some(Observation {
         debit_account_id: transfer.debit_account_id,

@@ -25,6 +25,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    integrity_runs (id) {
+        id -> Int8,
+        checked_at -> Timestamptz,
+        failed -> Array<Nullable<Text>>,
+    }
+}
+
+diesel::table! {
     ledger_accounts (id) {
         id -> Uuid,
         kind -> Text,
@@ -93,6 +101,7 @@ diesel::table! {
 diesel::allow_tables_to_appear_in_same_query!(
     holds,
     idempotency_keys,
+    integrity_runs,
     ledger_accounts,
     outbox,
     postings,

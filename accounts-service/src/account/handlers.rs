@@ -63,6 +63,7 @@ pub async fn open_account(
     };
     let mut response = HttpResponse::Created();
     if replayed {
+        metrics::counter!("idempotent_replays_total").increment(1);
         response.insert_header((REPLAYED_HEADER, "true"));
     }
     Ok(response.json(account))

@@ -118,7 +118,9 @@ async fn repair_due(state: &AppState) -> Result<(), ApiError> {
     let now = state.clock.now();
     let mut conn = state.db.connection().await?;
     let due = queries::claim_due(&mut conn, now, LEASE, JOB_BATCH).await?;
+    let pending = queries::count_pending(&mut conn).await?;
     drop(conn);
+    metrics::gauge!("accounts_pending").set(u32::try_from(pending).unwrap_or(u32::MAX));
     join_all(due.into_iter().map(|account| repair_account(state, account))).await;
     Ok(())
 }

@@ -159,6 +159,16 @@ pub async fn mark_settled(
         .optional()
 }
 
+/// Accounts that were opened here and not yet in the ledger. Each of them is waiting for the job, so this reads its index.
+pub async fn count_pending(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
+    accounts::table
+        .filter(accounts::retry_at.is_not_null())
+        .filter(accounts::status.eq(AccountStatus::Pending))
+        .count()
+        .get_result(conn)
+        .await
+}
+
 /// Hands accounts to the job that nothing is being done about.
 pub async fn retry(conn: &mut AsyncPgConnection, ids: &[AccountId], at: DateTime<Utc>) -> QueryResult<()> {
     diesel::update(accounts::table)

@@ -16,6 +16,8 @@ use crate::users::queries::{self, Credentials};
 pub struct Authenticated {
     pub credentials: Credentials,
     pub hashing: HashingPlace,
+    /// What `login_attempts` knows the e-mail by.
+    pub email_hash: Vec<u8>,
     hash_outdated: bool,
 }
 
@@ -26,10 +28,11 @@ pub async fn authenticate(
     now: DateTime<Utc>,
 ) -> Result<Authenticated, ApiError> {
     let hashing = state.hashing.reserve()?;
+    let email_hash = login_attempts::email_hash(&state.field_keys, email)?;
     let found = {
         let mut connection = state.db.connection().await?;
-        login_attempts::admit(&mut connection, email, now).await?;
-        queries::find_credentials(&mut connection, email).await?
+        login_attempts::admit(&mut connection, &email_hash, now).await?;
+        queries::find_credentials(&mut connection, &state.field_keys, email).await?
     };
     let stored = found
         .as_ref()
@@ -41,6 +44,7 @@ pub async fn authenticate(
     Ok(Authenticated {
         credentials,
         hashing,
+        email_hash,
         hash_outdated: verdict.outdated,
     })
 }

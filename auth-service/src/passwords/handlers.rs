@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::authentication::{Authenticated, authenticate};
 use super::{About, Password};
 use crate::state::AppState;
+use crate::telemetry::{Revocation, sessions_revoked};
 use crate::{login_attempts, sessions, users};
 
 /// The current password, and the one to have from now on.
@@ -46,9 +47,13 @@ pub async fn change_password(
         let mut connection = state.db.connection().await?;
         let user = sessions::queries::find_live_user(&mut connection, own, now).await?;
         user.ok_or_else(sessions::session_revoked)?
+            .decrypt(&state.field_keys)?
     };
     let Authenticated {
-        credentials, hashing, ..
+        credentials,
+        hashing,
+        email_hash,
+        ..
     } = authenticate(&state, &user.email, &current_password, now)
         .await
         .map_err(wrong_password)?;
@@ -56,21 +61,21 @@ pub async fn change_password(
         .check_strength(&new_password, About::new(&user.email, &user.name))
         .await?;
     let hash = hashing.hash(&new_password).await?;
-    let changed = state
+    let revoked = state
         .db
         .transaction("change_password", async |connection| {
             // The user's row is locked first, as by a login, so neither can slip past the other.
             let changed = users::queries::change_password(connection, &credentials, &hash, now).await?;
-            if changed {
-                sessions::queries::revoke_others(connection, user.id, own, now).await?;
-                login_attempts::forget(connection, &user.email).await?;
+            if !changed {
+                return Ok(None);
             }
-            Ok(changed)
+            let revoked = sessions::queries::revoke_others(connection, user.id, own, now).await?;
+            login_attempts::forget(connection, &email_hash).await?;
+            Ok(Some(revoked))
         })
         .await?;
-    if !changed {
-        return Err(not_the_current_password());
-    }
+    let revoked = revoked.ok_or_else(not_the_current_password)?;
+    sessions_revoked(Revocation::PasswordChange).increment(u64::try_from(revoked).unwrap_or(u64::MAX));
     Ok(HttpResponse::NoContent().finish())
 }
 

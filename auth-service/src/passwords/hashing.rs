@@ -67,6 +67,7 @@ enum Job {
 impl HashingPool {
     pub fn start(config: HashingConfig) -> anyhow::Result<Self> {
         let capacity = config.queue.max(1);
+        metrics::gauge!("password_hashing_queue_max").set(u32::try_from(capacity).unwrap_or(u32::MAX));
         let (jobs, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
         for number in 0..config.threads.max(1) {
@@ -87,6 +88,7 @@ impl HashingPool {
     /// A place in the queue, or 503 at once when there is none.
     pub fn reserve(&self) -> Result<HashingPlace, ApiError> {
         let permit = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| {
+            metrics::counter!("password_hashing_shed_total").increment(1);
             ApiError::unavailable(
                 "overloaded",
                 "Too many passwords are being checked. Try again shortly.",

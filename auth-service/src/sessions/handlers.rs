@@ -15,8 +15,9 @@ use super::{Client, PresentedRefreshToken, Secret, invalid_refresh_token, sessio
 use crate::passwords::Password;
 use crate::passwords::authentication::{authenticate, invalid_credentials};
 use crate::state::AppState;
+use crate::telemetry::{Revocation, outcome_of, sessions_revoked};
 use crate::users::{self, Email, User};
-use crate::{access_tokens, login_attempts};
+use crate::{access_tokens, field_keys, login_attempts};
 
 /// Who logs in.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -105,8 +106,7 @@ pub async fn log_in(
     body: Json<LoginRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let result = begin_session(&state, Client::of(&request), body.into_inner()).await;
-    let outcome = result.as_ref().err().map_or("success", ApiError::code).to_owned();
-    metrics::counter!("auth_login_attempts_total", "outcome" => outcome).increment(1);
+    metrics::counter!("auth_login_attempts_total", "outcome" => outcome_of(&result)).increment(1);
     result.map(secret_answer)
 }
 
@@ -127,11 +127,13 @@ async fn begin_session(
     let user = state
         .db
         .transaction("log_in", async |connection| {
+            let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
             let user = users::queries::lock_verified(connection, &authenticated.credentials)
                 .await?
-                .ok_or_else(invalid_credentials)?;
-            queries::begin(connection, user.id, &session, now).await?;
-            login_attempts::forget(connection, email.as_str()).await?;
+                .ok_or_else(invalid_credentials)?
+                .decrypt(&state.field_keys)?;
+            queries::begin(connection, &protection, user.id, &session, now).await?;
+            login_attempts::forget(connection, &authenticated.email_hash).await?;
             Ok(user)
         })
         .await?;
@@ -170,10 +172,12 @@ pub async fn refresh_tokens(
                 queries::revoke(connection, session.id, now).await?;
                 tracing::warn!(session_id = %session.id, "a refresh token was used twice; its session is revoked");
                 metrics::counter!("auth_refresh_token_reuses_total").increment(1);
+                sessions_revoked(Revocation::TokenReuse).increment(1);
                 return Ok(None);
             }
             queries::renew(connection, &session, &next_hash, now).await?;
             let user = users::queries::find_active(connection, session.user_id).await?;
+            let user = user.map(|user| user.decrypt(&state.field_keys)).transpose()?;
             Ok(user.map(|user| (user, session.id)))
         })
         .await?;
@@ -197,5 +201,6 @@ pub async fn log_out(state: web::Data<AppState>, principal: Principal) -> Result
     if !queries::revoke(&mut connection, principal.session_id, state.clock.now()).await? {
         return Err(session_revoked());
     }
+    sessions_revoked(Revocation::Logout).increment(1);
     Ok(HttpResponse::NoContent().finish())
 }

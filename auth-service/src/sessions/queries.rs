@@ -4,11 +4,13 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use shared::ApiError;
 use shared::id::{SessionId, UserId};
 
 use super::{Client, LIFETIME, idle_expiry};
+use crate::field_keys::{IP, Protection, USER_AGENT};
 use crate::schema::{refresh_tokens, sessions, users};
-use crate::users::User;
+use crate::users::StoredUser;
 
 /// A session that is about to begin.
 pub struct NewSession {
@@ -20,18 +22,25 @@ pub struct NewSession {
 
 pub async fn begin(
     connection: &mut AsyncPgConnection,
+    protection: &Protection<'_>,
     user_id: UserId,
     new: &NewSession,
     now: DateTime<Utc>,
-) -> QueryResult<()> {
+) -> Result<(), ApiError> {
     let expires_at = now + LIFETIME;
+    let encrypt = |column, text: &Option<String>| {
+        let encrypted = text
+            .as_ref()
+            .map(|text| protection.encrypt(column, new.id.uuid(), text));
+        encrypted.transpose()
+    };
     diesel::insert_into(sessions::table)
         .values((
             sessions::id.eq(new.id),
             sessions::secret_hash.eq(&new.secret_hash),
             sessions::user_id.eq(user_id),
-            sessions::ip.eq(&new.client.ip),
-            sessions::user_agent.eq(&new.client.user_agent),
+            sessions::ip_encrypted.eq(encrypt(IP, &new.client.ip)?),
+            sessions::user_agent_encrypted.eq(encrypt(USER_AGENT, &new.client.user_agent)?),
             sessions::created_at.eq(now),
             sessions::last_used_at.eq(now),
             sessions::expires_at.eq(expires_at),
@@ -39,7 +48,7 @@ pub async fn begin(
         ))
         .execute(connection)
         .await?;
-    insert_refresh_token(connection, new.id, &new.refresh_token_hash, now).await
+    Ok(insert_refresh_token(connection, new.id, &new.refresh_token_hash, now).await?)
 }
 
 async fn insert_refresh_token(
@@ -64,14 +73,14 @@ pub async fn find_live_user(
     connection: &mut AsyncPgConnection,
     id: SessionId,
     now: DateTime<Utc>,
-) -> QueryResult<Option<User>> {
+) -> QueryResult<Option<StoredUser>> {
     sessions::table
         .inner_join(users::table)
         .filter(sessions::id.eq(id))
         .filter(sessions::revoked_at.is_null())
         .filter(sessions::idle_expires_at.gt(now))
         .filter(users::status.eq("active"))
-        .select(User::as_select())
+        .select(StoredUser::as_select())
         .first(connection)
         .await
         .optional()

@@ -3,14 +3,16 @@
 use actix_web::{HttpResponse, get, post, web};
 use serde::{Deserialize, Serialize};
 use shared::error::Problem;
+use shared::id::UserId;
 use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Json, Principal};
 use utoipa::ToSchema;
 
-use super::{Email, Name, User, queries};
+use super::{Email, Name, NewUser, User, queries};
 use crate::passwords::{About, Password};
-use crate::sessions;
 use crate::state::AppState;
+use crate::telemetry::outcome_of;
+use crate::{field_keys, sessions};
 
 /// Who wants to be a user.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -42,25 +44,37 @@ pub async fn register_user(
     state: web::Data<AppState>,
     body: Json<RegisterRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let RegisterRequest {
+    let result = register(&state, body.into_inner()).await;
+    metrics::counter!("auth_registrations_total", "outcome" => outcome_of(&result)).increment(1);
+    Ok(HttpResponse::Created().json(UserResponse { user: result? }))
+}
+
+async fn register(
+    state: &AppState,
+    RegisterRequest {
         email,
         password,
         name,
-    } = body.into_inner();
+    }: RegisterRequest,
+) -> Result<User, ApiError> {
     let hashing = state.hashing.reserve()?;
     hashing
         .check_strength(&password, About::new(email.as_str(), name.as_str()))
         .await?;
-    let hash = hashing.hash(&password).await?;
-    let mut connection = state.db.connection().await?;
-    let user = queries::insert(&mut connection, &email, &name, &hash, state.clock.now()).await?;
-    let user = user.ok_or_else(|| {
-        ApiError::conflict(
-            "email_taken",
-            "There is already a user with this e-mail. Log in instead.",
-        )
-    })?;
-    Ok(HttpResponse::Created().json(UserResponse { user }))
+    let new = NewUser {
+        id: UserId::new(),
+        password_hash: hashing.hash(&password).await?,
+        email,
+        name,
+    };
+    let now = state.clock.now();
+    state
+        .db
+        .transaction("register", async |connection| {
+            let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
+            queries::insert(connection, &protection, &new, now).await
+        })
+        .await
 }
 
 /// The user whose access token this is.
@@ -81,6 +95,7 @@ pub async fn get_me(
     let mut connection = state.db.connection().await?;
     let user = sessions::queries::find_live_user(&mut connection, principal.session_id, state.clock.now())
         .await?
-        .ok_or_else(sessions::session_revoked)?;
+        .ok_or_else(sessions::session_revoked)?
+        .decrypt(&state.field_keys)?;
     Ok(web::Json(UserResponse { user }))
 }

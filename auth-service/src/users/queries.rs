@@ -5,10 +5,11 @@ use diesel::dsl::{array_append, array_remove};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use shared::Role;
 use shared::id::UserId;
+use shared::{ApiError, FieldKeys, Role};
 
-use super::{Email, Name, Roles, User, role_name};
+use super::{NewUser, Roles, StoredUser, User, email_indexes, email_taken, role_name};
+use crate::field_keys::{EMAIL, NAME, Protection};
 use crate::schema::users;
 
 /// What a password is checked against.
@@ -28,50 +29,83 @@ impl Credentials {
     }
 }
 
-/// Inserts a customer; `None` when the e-mail is taken.
+/// Inserts a customer, or refuses with 409 when the e-mail is taken; the transaction is then to be rolled back.
 pub async fn insert(
     connection: &mut AsyncPgConnection,
-    email: &Email,
-    name: &Name,
-    password_hash: &str,
+    protection: &Protection<'_>,
+    new: &NewUser,
     now: DateTime<Utc>,
-) -> QueryResult<Option<User>> {
-    diesel::insert_into(users::table)
+) -> Result<User, ApiError> {
+    let (row, email, name) = (new.id.uuid(), new.email.as_str(), new.name.as_str());
+    let roles = Roles(vec![Role::Customer]);
+    let created_at = diesel::insert_into(users::table)
         .values((
-            users::id.eq(UserId::new()),
-            users::email.eq(email.as_str()),
-            users::name.eq(name.as_str()),
-            users::roles.eq(Roles(vec![Role::Customer])),
-            users::password_hash.eq(password_hash),
+            users::id.eq(new.id),
+            users::email.eq(protection.plaintext(email)),
+            users::name.eq(protection.plaintext(name)),
+            users::email_encrypted.eq(protection.encrypt(EMAIL, row, email)?),
+            users::name_encrypted.eq(protection.encrypt(NAME, row, name)?),
+            users::roles.eq(&roles),
+            users::password_hash.eq(&new.password_hash),
             users::password_changed_at.eq(now),
             users::created_at.eq(now),
             users::updated_at.eq(now),
         ))
         .on_conflict(users::email)
         .do_nothing()
-        .returning(User::as_returning())
+        .returning(users::created_at)
         .get_result(connection)
         .await
-        .optional()
+        .optional()?
+        .ok_or_else(email_taken)?;
+    let mut indexes = email_indexes::of(protection, row, email)?;
+    if email_indexes::insert(connection, &mut indexes).await? < indexes.len() {
+        return Err(email_taken());
+    }
+    // After the indexes are there: a row that `encrypt-fields` is moving from the one to the other is in one of them.
+    if protection.reads_plaintext && has_plaintext(connection, new).await? {
+        return Err(email_taken());
+    }
+    Ok(User {
+        id: new.id,
+        email: email.to_owned(),
+        name: name.to_owned(),
+        roles,
+        created_at,
+    })
+}
+
+/// Whether another user with this e-mail is there in plaintext.
+async fn has_plaintext(connection: &mut AsyncPgConnection, new: &NewUser) -> QueryResult<bool> {
+    let others = users::table
+        .filter(users::email.eq(new.email.as_str()))
+        .filter(users::id.ne(new.id));
+    diesel::select(diesel::dsl::exists(others))
+        .get_result(connection)
+        .await
 }
 
 pub async fn find_credentials(
     connection: &mut AsyncPgConnection,
+    keys: &FieldKeys,
     email: &str,
-) -> QueryResult<Option<Credentials>> {
-    users::table
-        .filter(users::email.eq(email))
+) -> Result<Option<Credentials>, ApiError> {
+    let Some(user) = email_indexes::find_user(connection, keys, email).await? else {
+        return Ok(None);
+    };
+    Ok(users::table
+        .find(user)
         .select(Credentials::as_select())
         .first(connection)
         .await
-        .optional()
+        .optional()?)
 }
 
-pub async fn find_active(connection: &mut AsyncPgConnection, id: UserId) -> QueryResult<Option<User>> {
+pub async fn find_active(connection: &mut AsyncPgConnection, id: UserId) -> QueryResult<Option<StoredUser>> {
     users::table
         .find(id)
         .filter(users::status.eq("active"))
-        .select(User::as_select())
+        .select(StoredUser::as_select())
         .first(connection)
         .await
         .optional()
@@ -81,12 +115,12 @@ pub async fn find_active(connection: &mut AsyncPgConnection, id: UserId) -> Quer
 pub async fn lock_verified(
     connection: &mut AsyncPgConnection,
     verified: &Credentials,
-) -> QueryResult<Option<User>> {
+) -> QueryResult<Option<StoredUser>> {
     users::table
         .find(verified.user_id)
         .filter(users::status.eq("active"))
         .filter(users::password_changed_at.eq(verified.password_changed_at))
-        .select(User::as_select())
+        .select(StoredUser::as_select())
         .for_share()
         .first(connection)
         .await
@@ -129,15 +163,14 @@ pub async fn replace_hash(
         .await
 }
 
-/// Adds a role; whether there is such a user.
-pub async fn add_role(connection: &mut AsyncPgConnection, email: &Email, role: Role) -> QueryResult<bool> {
+/// Adds a role.
+pub async fn add_role(connection: &mut AsyncPgConnection, id: UserId, role: Role) -> QueryResult<usize> {
     let name = Some(role_name(role));
-    let rows = diesel::update(users::table.filter(users::email.eq(email.as_str())))
+    diesel::update(users::table.find(id))
         .set((
             users::roles.eq(array_append(array_remove(users::roles, name), name)),
             users::updated_at.eq(diesel::dsl::now),
         ))
         .execute(connection)
-        .await?;
-    Ok(rows == 1)
+        .await
 }

@@ -15,7 +15,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The client's fields that pass, and the gateway's own.
 pub fn proxy_headers(
@@ -39,22 +39,27 @@ pub fn proxy_headers(
             to.append(name, value);
         }
     }
-    let mut set = |name: HeaderName, text: &[u8]| {
-        if let Ok(value) = HeaderValue::from_bytes(text) {
-            to.insert(name, value);
-        }
-    };
-    set(FORWARDED_FOR, client.to_string().as_bytes());
-    set(FORWARDED_PROTO, forwarded_proto(request, trusted).as_bytes());
+    set(&mut to, FORWARDED_FOR, client.to_string().as_bytes());
+    set(
+        &mut to,
+        FORWARDED_PROTO,
+        forwarded_proto(request, trusted).as_bytes(),
+    );
     if let Some(host) = from.get(client_header::HOST) {
-        set(FORWARDED_HOST, host.as_bytes());
+        set(&mut to, FORWARDED_HOST, host.as_bytes());
     }
     if let Some(context) = request_context::current() {
-        set(REQUEST_ID, context.request_id.as_bytes());
-        set(TRACEPARENT, context.traceparent().as_bytes());
+        set(&mut to, REQUEST_ID, context.request_id.as_bytes());
+        set(&mut to, TRACEPARENT, context.trace.to_string().as_bytes());
     }
     to.append(upstream_header::VIA, HeaderValue::from_static(VIA));
     to
+}
+
+pub fn set(headers: &mut upstream_header::HeaderMap, name: HeaderName, text: &[u8]) {
+    if let Ok(value) = HeaderValue::from_bytes(text) {
+        headers.insert(name, value);
+    }
 }
 
 /// TLS ends before the gateway, so only a trusted proxy knows.

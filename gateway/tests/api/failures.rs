@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::stack::{Settings, Stack, problem};
@@ -46,34 +46,81 @@ async fn a_service_that_is_down_is_503_and_nothing_happened() {
     assert_eq!(other.status(), 200, "the other services go on");
 }
 
-#[tokio::test]
-async fn a_connection_that_breaks_leaves_the_outcome_unknown() {
-    let accounts = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let stack = in_front_of(&accounts).await;
-    let requests = tokio::spawn(async move {
+/// A service that hangs up on every request, and how many it got.
+fn hang_up(service: TcpListener) -> tokio::task::JoinHandle<u32> {
+    tokio::spawn(async move {
         let mut requests = 0;
         while let Ok(Ok((mut stream, _))) =
-            tokio::time::timeout(Duration::from_secs(2), accounts.accept()).await
+            tokio::time::timeout(Duration::from_secs(2), service.accept()).await
         {
             requests += 1;
             let _ = stream.read(&mut [0; 4096]).await;
         }
         requests
-    });
-    let request = stack
-        .authorised("POST", "/api/v1/accounts")
-        .header("idempotency-key", "k");
-    let (status, refusal) = problem(request.body("{}").send().await.unwrap()).await;
-    assert_eq!(
-        (status, refusal["code"].as_str()),
-        (503, Some("service_unavailable"))
-    );
-    assert_eq!(refusal["outcome"], "unknown");
+    })
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_leaves_the_outcome_unknown() {
+    for (key, sent) in [(false, 1), (true, 2)] {
+        let accounts = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stack = in_front_of(&accounts).await;
+        let requests = hang_up(accounts);
+        let mut request = stack.authorised("POST", "/api/v1/accounts").body("{}");
+        if key {
+            request = request.header("idempotency-key", "k");
+        }
+        let (status, refusal) = problem(request.send().await.unwrap()).await;
+        assert_eq!(
+            (status, refusal["code"].as_str()),
+            (503, Some("service_unavailable"))
+        );
+        assert_eq!(refusal["outcome"], "unknown");
+        let why = "what may have been applied is sent again only under a key";
+        assert_eq!(requests.await.unwrap(), sent, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_makes_nothing_repeatable_that_knows_no_keys() {
+    let auth = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stack = Stack::with(Settings {
+        auth_url: Some(format!("http://{}", auth.local_addr().unwrap())),
+        ..Settings::default()
+    })
+    .await;
+    let requests = hang_up(auth);
+    let refresh = stack.request("POST", "/api/v1/auth/refresh").body("{}");
+    let answer = refresh.header("idempotency-key", "k").send().await.unwrap();
+    assert_eq!(problem(answer).await.1["outcome"], "unknown");
     assert_eq!(
         requests.await.unwrap(),
         1,
-        "what may have been applied is not sent again"
+        "a token that comes twice looks stolen"
     );
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_breaks_is_replaced_by_a_new_one() {
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+    let accounts = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stack = in_front_of(&accounts).await;
+    let service = tokio::spawn(async move {
+        // One answer on each connection, then it goes away under the next request, as a service does that stops.
+        for _ in 0..3 {
+            let (mut stream, _) = accounts.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+            stream.write_all(ANSWER).await.unwrap();
+            let mut next = [0; 4096];
+            let _ = tokio::time::timeout(Duration::from_secs(1), stream.read(&mut next)).await;
+        }
+    });
+    for number in 0..3 {
+        let request = stack.authorised("POST", "/api/v1/accounts").body("{}");
+        let answer = request.header("idempotency-key", "k").send().await.unwrap();
+        assert_eq!(answer.status(), 200, "request {number}");
+    }
+    service.await.unwrap();
 }
 
 #[tokio::test]

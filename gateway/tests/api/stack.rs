@@ -72,6 +72,7 @@ impl Stack {
             trusted_proxies: settings.trusted_proxies,
             cors_origins: settings.cors_origins,
             workers: 1,
+            shutdown_delay: Duration::ZERO,
             clock: Clock::system(),
         };
         let clock = config.clock.clone();

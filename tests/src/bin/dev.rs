@@ -8,7 +8,7 @@
 mod demo;
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
@@ -50,31 +50,15 @@ fn main() -> ExitCode {
             print!("{USAGE}");
             ExitCode::SUCCESS
         }
-        [command @ ("serve" | "migrate"), name] => match Service::from_name(name) {
-            Some(service) => {
-                if *command == "serve" {
-                    end_with_the_parent();
-                }
-                service.main()
-            }
-            None => refuse(&format!("there is no service {name}")),
-        },
-        _ => refuse("these arguments are not understood"),
+        arguments => {
+            Service::main_if_told(arguments).unwrap_or_else(|| refuse("these arguments are not understood"))
+        }
     }
 }
 
 fn refuse(why: &str) -> ExitCode {
     eprint!("{why}\n\n{USAGE}");
     ExitCode::FAILURE
-}
-
-/// Whoever started us holds the other end of our input; when it ends, in whatever way, so do we.
-fn end_with_the_parent() {
-    std::thread::spawn(|| {
-        // What it says, or an error, is as good as the end.
-        drop(std::io::stdin().read_to_end(&mut Vec::new()));
-        std::process::exit(1);
-    });
 }
 
 fn run(reset: bool) -> ExitCode {
@@ -191,7 +175,7 @@ fn init_logging() -> anyhow::Result<()> {
         ("RUST_LOG", process.or("RUST_LOG", "warn".to_owned())),
         ("LOG_FORMAT", process.or("LOG_FORMAT", "pretty".to_owned())),
     ]);
-    telemetry::init_logging(&mut env);
+    telemetry::init_logging(&mut env, "flowlet");
     env.finish(())
 }
 

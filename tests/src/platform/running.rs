@@ -58,16 +58,20 @@ impl Running {
     pub fn process(
         program: &Path,
         service: Service,
-        environment: HashMap<String, String>,
+        mut environment: HashMap<String, String>,
+        log: Stdio,
     ) -> anyhow::Result<Self> {
         let mut env = Env::from_process();
-        let log: String = env.or("RUST_LOG", "off".to_owned());
+        let log_filter = || env.or("RUST_LOG", "off".to_owned());
+        environment
+            .entry("RUST_LOG".to_owned())
+            .or_insert_with(log_filter);
         let child = Command::new(program)
             .args(["serve", service.name()])
             .env_clear()
             .envs(environment)
-            .env("RUST_LOG", log)
             .stdin(Stdio::piped())
+            .stderr(log)
             .spawn()
             .with_context(|| format!("cannot run {}", program.display()))?;
         Ok(Self::Process(child))

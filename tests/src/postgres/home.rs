@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use super::watchdog::Watchdog;
 use super::{Durability, PATIENCE, POLL, binaries, hash_of, processes, random_name, server_user, wait_until};
+use crate::programs;
 
 const INITDB_OPTIONS: [&str; 6] = [
     "--no-sync",
@@ -29,6 +30,8 @@ pub struct Home {
     pub binaries: PathBuf,
     pub directory: PathBuf,
     pub durability: Durability,
+    /// More of PostgreSQL's settings, as `name=value`.
+    pub settings: Vec<String>,
 }
 
 impl Home {
@@ -59,7 +62,7 @@ impl Home {
             .arg(self.password_file())
             .arg("--pgdata")
             .arg(&partial);
-        server_user::finish(initdb).await?;
+        programs::finish(initdb).await?;
         fs::rename(partial, self.data())?;
         Ok(())
     }
@@ -122,6 +125,9 @@ impl Home {
         for setting in common.iter().chain(self.durability.settings()) {
             postgres.arg("-c").arg(setting);
         }
+        for setting in &self.settings {
+            postgres.arg("-c").arg(setting);
+        }
         let mut server = postgres.spawn().context("cannot run postgres")?;
         let ready = match watchdog.watch(&server) {
             Ok(()) => self.wait_until_ready(&mut server).await,
@@ -147,7 +153,7 @@ impl Home {
                 let log = fs::read(self.log()).unwrap_or_default();
                 bail!(
                     "PostgreSQL did not start; its log ends with:\n{}",
-                    server_user::tail(&log)
+                    programs::tail(&log)
                 );
             }
             sleep(POLL).await;
@@ -178,6 +184,7 @@ pub async fn pristine(binaries: &Path) -> anyhow::Result<Home> {
         binaries: binaries.to_owned(),
         directory,
         durability: Durability::Fast,
+        settings: Vec::new(),
     };
     if finished.directory.exists() {
         return Ok(finished);
@@ -188,6 +195,7 @@ pub async fn pristine(binaries: &Path) -> anyhow::Result<Home> {
         binaries: binaries.to_owned(),
         directory,
         durability: Durability::Fast,
+        settings: Vec::new(),
     };
     server_user::private_directory(&building.directory)?;
     building.initialise().await?;

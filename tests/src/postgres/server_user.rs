@@ -2,13 +2,12 @@
 //! as root we borrow `postgres` or `nobody`; as an ordinary user all of this is about ourselves.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use rustix::process::geteuid;
@@ -37,30 +36,6 @@ pub fn command(program: impl AsRef<OsStr>) -> anyhow::Result<Command> {
         command.uid(uid).gid(gid);
     }
     Ok(command)
-}
-
-/// Runs a command to its end and returns what it printed; a failure says what the command said.
-pub async fn finish(command: Command) -> anyhow::Result<String> {
-    let program = command.get_program().display().to_string();
-    let output = tokio::process::Command::from(command).output().await;
-    let output = output.with_context(|| format!("cannot run {program}"))?;
-    if !output.status.success() {
-        let said = [output.stdout, output.stderr].concat();
-        bail!("{program} failed ({}):\n{}", output.status, tail(&said));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// The last lines of what a program wrote.
-pub fn tail(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let lines: Vec<&str> = text.lines().collect();
-    lines
-        .iter()
-        .skip(lines.len().saturating_sub(20))
-        .copied()
-        .collect::<Vec<_>>()
-        .join("\n")
 }
 
 /// Makes a directory that only that user (and root) can enter, or takes one that was made so before.
@@ -99,31 +74,6 @@ pub fn private_file(path: &Path, content: &str) -> anyhow::Result<()> {
         chown(path, Some(uid), Some(gid))?;
     }
     Ok(())
-}
-
-/// Waits until no other process holds the lock file; the lock lasts as long as any copy of the returned file is open.
-pub async fn lock(path: &Path, patience: Duration) -> anyhow::Result<File> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
-    let started = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::Error(error)) => return Err(error.into()),
-            Err(TryLockError::WouldBlock) if started.elapsed() > patience => {
-                bail!(
-                    "{} is still locked after {} s",
-                    path.display(),
-                    patience.as_secs()
-                )
-            }
-            Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
 }
 
 /// As root, a directory may still be `nobody`'s from before `postgres` was installed.

@@ -79,6 +79,15 @@ async fn dropping_a_cluster_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_scratch_directory_goes_with_what_is_in_it() {
+    let scratch = ScratchDirectory::new("test").unwrap();
+    let path = scratch.path.clone();
+    fs::write(path.join("file"), "").unwrap();
+    drop(scratch);
+    wait_until(|| !path.exists()).await.unwrap();
+}
+
+#[tokio::test]
 async fn killing_the_launcher_leaves_nothing() {
     let mut launcher = Command::new(std::env::current_exe().unwrap());
     launcher.args([

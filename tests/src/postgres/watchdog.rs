@@ -4,11 +4,11 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 
 use anyhow::Context;
 
-use super::home::Home;
 use super::server_user;
 
 /// Arguments: the signal that stops the server, its data directory, and what to remove afterwards, if anything. Each line
@@ -35,19 +35,17 @@ pub enum OnEnd {
 pub struct Watchdog(Child);
 
 impl Watchdog {
-    pub fn start(home: &Home, on_end: OnEnd) -> anyhow::Result<Watchdog> {
+    /// For the cluster in `directory`.
+    pub fn start(directory: &Path, on_end: OnEnd) -> anyhow::Result<Watchdog> {
+        let data = directory.join("data");
         let mut shell = server_user::command("sh")?;
         shell
             .args(["-c", SCRIPT, "flowlet-watchdog"])
             .stdin(Stdio::piped())
             .stderr(Stdio::null());
         match on_end {
-            OnEnd::Remove => shell
-                .arg("QUIT")
-                .arg(home.data())
-                .arg(&home.directory)
-                .stdout(Stdio::null()),
-            OnEnd::Keep(lock) => shell.arg("INT").arg(home.data()).arg("").stdout(lock),
+            OnEnd::Remove => shell.arg("QUIT").arg(data).arg(directory).stdout(Stdio::null()),
+            OnEnd::Keep(lock) => shell.arg("INT").arg(data).arg("").stdout(lock),
         };
         Ok(Watchdog(shell.spawn().context("cannot run sh")?))
     }

@@ -40,6 +40,7 @@ fn a_service_ends_with_whoever_started_it() {
         // Nobody answers there: it starts and says so in /readyz.
         .env("DATABASE_URL", "postgres://ml_runtime:x@127.0.0.1:1/flowlet")
         .env("SERVICE_SECRETS", "x".repeat(64))
+        .env("FLOWLET_ENV", "development")
         .env("BIND_ADDRESS", "127.0.0.1:0")
         .env("RUST_LOG", "off")
         .stdin(Stdio::piped())

@@ -7,13 +7,24 @@ use platform::Service;
 
 use super::{assert_none, files_in, read};
 
-/// Read on behalf of every service by `shared::process` and `shared::telemetry`.
-const OF_EVERY_PROCESS: [&str; 3] = ["BIND_ADDRESS", "LOG_FORMAT", "RUST_LOG"];
+/// Read on behalf of every service by `shared::config`, `shared::process`, `shared::telemetry` and `shared::trace`.
+const OF_EVERY_PROCESS: [&str; 7] = [
+    "BIND_ADDRESS",
+    "FLOWLET_ENV",
+    "LOG_FORMAT",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_SERVICE_NAME",
+    "OTEL_TRACES_SAMPLER_ARG",
+    "RUST_LOG",
+];
 /// Read by `DbConfig::from_env`.
 const OF_THE_POOL: [&str; 2] = ["DATABASE_URL", "DATABASE_MAX_CONNECTIONS"];
 
-/// Read by `shared::db::migrate::migrate_from_env`.
-const OF_MIGRATIONS: &str = "MIGRATION_DATABASE_URL";
+/// Read by `FieldKeys::from_env`.
+const OF_FIELD_KEYS: [&str; 2] = ["BLIND_INDEX_KEYS", "FIELD_KEYS"];
+
+/// Read by `shared::db::migrate` and `shared::db::roles`.
+const OF_THE_SCHEMA: [&str; 2] = ["ADMIN_DATABASE_URL", "MIGRATION_DATABASE_URL"];
 
 #[test]
 fn the_top_of_config_rs_names_exactly_the_variables_that_are_read() {
@@ -49,8 +60,11 @@ fn variables_of(service: Service) -> BTreeSet<String> {
         if text.contains("DbConfig::from_env") {
             names.extend(OF_THE_POOL.iter().map(ToString::to_string));
         }
+        if text.contains("FieldKeys::from_env") {
+            names.extend(OF_FIELD_KEYS.iter().map(ToString::to_string));
+        }
         if text.contains("migrate_from_env") {
-            names.insert(OF_MIGRATIONS.to_owned());
+            names.extend(OF_THE_SCHEMA.iter().map(ToString::to_string));
         }
         let code = text.lines().take_while(|line| !line.contains("#[cfg(test)]"));
         for line in code.filter(|line| in_config || line.contains("env.")) {

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use shared::clients::ml::{Score, ScoreBatch, ScoreRequest};
 use shared::id::{EventId, HoldId, TransferId};
 use shared::idempotency::key_reused;
+use shared::trace::Span;
 use shared::{ApiError, Outcome};
 
 use super::store::{Store, StoreError};
@@ -35,7 +36,8 @@ pub(super) async fn score(scorer: &Scorer, jobs: Vec<Job>) -> Vec<ScoredJob> {
     let mut scores = if transfers.is_empty() {
         HashMap::new()
     } else {
-        ask(scorer, transfers).await
+        let span = Span::of_batch("score_batch", jobs.iter().filter_map(|job| job.context.as_ref()));
+        span.run(ask(scorer, transfers)).await
     };
     let scored = |job: Job| ScoredJob {
         score: scores.remove(&job.work.order().id),
@@ -85,7 +87,14 @@ pub(super) async fn decide_all(store: &mut Store, unscored_post_limit: i64, jobs
     metrics::histogram!("lane_batch_size").record(f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX)));
     let mut waiting = vec![jobs];
     while let Some(mut jobs) = waiting.pop() {
-        match decide_with_retry(store, unscored_post_limit, &jobs).await {
+        let requests = jobs.iter().filter_map(|scored| scored.job.context.as_ref());
+        let mut span = Span::of_batch("lane_batch", requests);
+        span.set("batch.size", || i64::try_from(jobs.len()).unwrap_or(i64::MAX));
+        let decided = span
+            .run(decide_with_retry(store, unscored_post_limit, &jobs))
+            .await;
+        drop(span);
+        match decided {
             Ok(answers) => {
                 for (ScoredJob { job, .. }, answer) in jobs.into_iter().zip(answers) {
                     // A caller that has gone away is no reason to stop: its answer is stored under its key.
@@ -125,10 +134,12 @@ async fn decide_with_retry(
 ) -> Result<Vec<Answer>, StoreError> {
     let mut attempt = 1;
     loop {
-        let error = match decide_once(store, unscored_post_limit, jobs).await {
+        let span = Span::work("post_batch");
+        let error = match span.run(decide_once(store, unscored_post_limit, jobs)).await {
             Ok(answers) => return Ok(answers),
             Err(error) => error,
         };
+        drop(span);
         if !error.is_retryable() || attempt == MAX_ATTEMPTS {
             return Err(error);
         }
@@ -358,10 +369,10 @@ fn record_answer(record: &TransferRecord) -> Result<Answer, ApiError> {
 
 fn problem_answer(job: &Job, error: &ApiError) -> Answer {
     let mut problem = error.problem();
-    if let Some(context) = &job.context {
-        problem.instance = Some(context.path.clone());
-        problem.request_id = Some(context.request_id.clone());
-    }
+    // Not of the request whose trace the batch is in.
+    let context = job.context.as_ref();
+    problem.instance = context.map(|context| context.path.to_string());
+    problem.request_id = context.map(|context| context.request_id.to_string());
     let body = serde_json::to_string(&problem).unwrap_or_default();
     Answer {
         status: error.status().as_u16(),

@@ -8,7 +8,7 @@ use shared::id::{AccountId, TransferId, UserId};
 use shared::idempotency::{IdempotencyKey, REPLAYED_HEADER};
 use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
 use shared::page::Limit;
-use shared::{Amount, ApiError, Currency, Cursor, Json, Outcome, Page, Principal, Role};
+use shared::{Amount, ApiError, Currency, Cursor, Denial, Json, Outcome, Page, Principal, Role};
 use utoipa::{IntoParams, ToSchema};
 
 use super::queries::{self, TransferRow};
@@ -92,6 +92,7 @@ pub fn respond(answer: Answer) -> HttpResponse {
     let mut response = HttpResponse::build(status);
     response.insert_header((header::CONTENT_TYPE, content_type));
     if answer.replayed {
+        metrics::counter!("idempotent_replays_total").increment(1);
         response.insert_header((REPLAYED_HEADER, "true"));
     }
     response.body(answer.body)
@@ -160,9 +161,8 @@ pub async fn get_transfer(
     let row = queries::find(&mut conn, *transfer_id).await?;
     let reviewer = principal.has_any(&REVIEWERS);
     if !reviewer && !row.visible_to(principal.user_id) {
-        return Err(ApiError::not_found(
-            "There is no such transfer, or it is not yours.",
-        ));
+        let refusal = ApiError::not_found("There is no such transfer, or it is not yours.");
+        return Err(refusal.denied(Denial::NotOwner));
     }
     Ok(web::Json(row.into_record(reviewer)?))
 }
@@ -251,6 +251,7 @@ fn check_separation_of_duties(row: &TransferRow, decider: UserId) -> Result<(), 
             "separation_of_duties",
             "Whoever made a transfer, pays or is paid by it cannot decide it.",
         )
+        .denied(Denial::Forbidden)
         .outcome(Outcome::None));
     }
     Ok(())

@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY accounts_by_colour ON accounts (colour);
