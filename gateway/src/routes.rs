@@ -16,8 +16,9 @@ pub enum Service {
 }
 
 /// Paths and all below them, the same on both sides of the gateway. A longer one comes before its own prefix.
-const TABLE: [(&str, Service); 7] = [
+const TABLE: [(&str, Service); 8] = [
     ("/api/v1/transfers", Service::Transactions),
+    ("/api/v1/holds", Service::Transactions),
     ("/api/v1/payments", Service::Transactions),
     ("/api/v1/idempotency-keys", Service::Transactions),
     ("/api/v1/integrity", Service::Transactions),

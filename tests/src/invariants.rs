@@ -8,7 +8,7 @@ use crate::client::{eventually, new_key};
 use crate::platform::Platform;
 
 /// Each query returns the rows that break the rule, as text.
-const RULES: [(&str, &str); 7] = [
+const RULES: [(&str, &str); 9] = [
     (
         "I1 postings sum to zero per currency",
         "SELECT currency || ': ' || sum(CASE direction WHEN 'credit' THEN amount ELSE -amount END)
@@ -71,6 +71,23 @@ const RULES: [(&str, &str); 7] = [
          LEFT JOIN transactions.holds hold ON hold.account_id = account.id
          GROUP BY account.id
          HAVING account.held <> coalesce(sum(hold.amount - hold.captured - hold.released), 0)",
+    ),
+    (
+        "I6 what was captured of a hold is the sum of its captures",
+        "SELECT hold.id::text FROM transactions.holds hold
+         LEFT JOIN transactions.transfers capture ON capture.captured_hold_id = hold.id AND capture.status = 'posted'
+         WHERE hold.kind = 'payment'
+         GROUP BY hold.id, hold.captured HAVING hold.captured <> coalesce(sum(capture.amount), 0)",
+    ),
+    (
+        "I6 refunds of a transfer sum to what it says was refunded, never more than its amount, and never beside a reversal",
+        "SELECT original.id::text FROM transactions.transfers original
+         LEFT JOIN transactions.transfers back ON back.original_transfer_id = original.id AND back.status <> 'rejected'
+         GROUP BY original.id, original.refunded, original.amount, original.reversal_id
+         HAVING original.refunded <> coalesce(sum(back.amount) FILTER (WHERE back.kind = 'refund'), 0)
+             OR original.refunded > original.amount
+             OR count(back.id) FILTER (WHERE back.kind = 'reversal') > 1
+             OR (original.refunded > 0 AND count(back.id) FILTER (WHERE back.kind = 'reversal') > 0)",
     ),
     (
         "a posting is in its account's currency",

@@ -12,7 +12,7 @@ pub struct Check {
     pub violations: &'static str,
 }
 
-pub const CHECKS: [Check; 8] = [
+pub const CHECKS: [Check; 9] = [
     Check {
         code: "I1",
         title: "All postings of a currency sum to zero",
@@ -70,12 +70,23 @@ pub const CHECKS: [Check; 8] = [
             FROM holds WHERE captured < 0 OR released < 0 OR captured + released > amount",
     },
     Check {
+        code: "I6b",
+        title: "What was refunded of a transfer is the sum of its refunds, and it was reversed at most once",
+        violations: "SELECT format('transfer %s: refunded %s, refunds %s, reversals %s', original.id, original.refunded, refunds, reversals)
+            FROM transfers AS original LEFT JOIN LATERAL (
+                SELECT coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0) AS refunds,
+                    count(*) FILTER (WHERE kind = 'reversal') AS reversals
+                FROM transfers AS back WHERE back.original_transfer_id = original.id AND status <> 'rejected'
+            ) AS given_back ON true
+            WHERE refunded <> refunds OR refunded > amount OR reversals > 1 OR (reversals = 1) <> (reversal_id IS NOT NULL)",
+    },
+    Check {
         code: "I7",
         title: "Each stored answer that moved money has its transfer, and no refusal has one that posted",
         violations: "SELECT format('key %s of %s: status %s, transfer %s', key, owner_id, keys.status, transfers.status)
             FROM idempotency_keys AS keys LEFT JOIN transfers ON id = transfer_id
-            WHERE (keys.status = 201 AND id IS NULL)
-               OR (keys.status = 422 AND transfers.status = 'posted' AND decided_by IS NULL)",
+            WHERE subject = 'transfer' AND ((keys.status = 201 AND id IS NULL)
+               OR (keys.status = 422 AND transfers.status = 'posted' AND decided_by IS NULL))",
     },
     Check {
         code: "I9",

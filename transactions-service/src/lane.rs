@@ -19,12 +19,15 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use shared::clients::ml::MlClient;
+use shared::id::{AccountId, HoldId, TransferId};
 use shared::request_context::{self, RequestContext};
 use shared::{ApiError, Clock, Db, Outcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
+use crate::hold::{HoldAction, HoldCommand, HoldOrder};
 use crate::idempotency_key::Claim;
 use crate::lane::batch::{ScoredJob, decide_all, score};
 use crate::lane::store::Store;
@@ -41,15 +44,86 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// What a request wants.
 #[derive(Clone, Debug)]
 pub enum Work {
+    /// A new transfer or payment.
     Post(TransferOrder),
+    /// A refund, or a reversal that is proposed.
+    Return(TransferOrder),
+    /// A transfer in review, approved or rejected.
     Decide(ReviewDecision),
+    PlaceHold(HoldOrder),
+    ChangeHold(HoldCommand),
+}
+
+/// What a request is about; its answer and its facts name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Transfer(TransferId),
+    Hold(HoldId),
+}
+
+impl Subject {
+    pub fn uuid(self) -> Uuid {
+        match self {
+            Self::Transfer(id) => id.uuid(),
+            Self::Hold(id) => id.uuid(),
+        }
+    }
+
+    /// The database's word for its kind.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Transfer(_) => "transfer",
+            Self::Hold(_) => "hold",
+        }
+    }
 }
 
 impl Work {
-    pub fn order(&self) -> &TransferOrder {
+    /// Debit account first. The accounts of what is there already never change.
+    fn accounts(&self) -> [AccountId; 2] {
         match self {
-            Self::Post(order) => order,
-            Self::Decide(decision) => &decision.order,
+            Self::Post(order) | Self::Return(order) => [order.debit_account_id, order.credit_account_id],
+            Self::Decide(decision) => [decision.order.debit_account_id, decision.order.credit_account_id],
+            Self::PlaceHold(order) => [order.account_id, order.credit_account_id],
+            Self::ChangeHold(command) => [command.account_id, command.credit_account_id],
+        }
+    }
+
+    fn hold(&self) -> Option<HoldId> {
+        match self {
+            Self::Decide(decision) => Some(decision.hold_id),
+            Self::ChangeHold(command) => Some(command.hold_id),
+            Self::Post(_) | Self::Return(_) | Self::PlaceHold(_) => None,
+        }
+    }
+
+    /// The transfer that is given back.
+    fn original(&self) -> Option<TransferId> {
+        match self {
+            Self::Return(order) => order.original_transfer_id,
+            Self::Decide(decision) => decision.order.original_transfer_id,
+            Self::Post(_) | Self::PlaceHold(_) | Self::ChangeHold(_) => None,
+        }
+    }
+
+    fn subject(&self) -> Subject {
+        match self {
+            Self::Post(order) | Self::Return(order) => Subject::Transfer(order.id),
+            Self::Decide(decision) => Subject::Transfer(decision.order.id),
+            Self::PlaceHold(order) => Subject::Hold(order.id),
+            Self::ChangeHold(command) => match &command.action {
+                HoldAction::Capture(capture) => Subject::Transfer(capture.transfer_id),
+                _ => Subject::Hold(command.hold_id),
+            },
+        }
+    }
+
+    /// What ml-service is asked about before it is decided.
+    fn to_score(&self) -> Option<TransferOrder> {
+        match self {
+            Self::Post(order) if order.kind.is_scored() => Some(order.clone()),
+            Self::PlaceHold(order) => Some(order.as_transfer()),
+            _ => None,
         }
     }
 }
@@ -140,12 +214,8 @@ impl Lanes {
     /// The same account's requests meet in the same lane, so that lanes of one process do not wait for each other.
     fn queue_of(&self, work: &Work) -> Option<&mpsc::Sender<Job>> {
         let lanes = u128::try_from(self.queues.len()).ok()?;
-        let lane = work
-            .order()
-            .debit_account_id
-            .uuid()
-            .as_u128()
-            .checked_rem(lanes)?;
+        let [debit, _] = work.accounts();
+        let lane = debit.uuid().as_u128().checked_rem(lanes)?;
         self.queues.get(usize::try_from(lane).ok()?)
     }
 }

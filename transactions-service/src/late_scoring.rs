@@ -79,7 +79,9 @@ async fn score_once(db: &Db, scorer: &Scorer) -> Result<(), ApiError> {
 async fn find_unscored(conn: &mut AsyncPgConnection) -> QueryResult<Vec<TransferRow>> {
     TransferRow::query()
         // As literals: a partial index serves only what its condition is seen to imply.
-        .filter(sql::<Bool>("risk_decision IS NULL AND kind <> 'deposit'"))
+        .filter(sql::<Bool>(
+            "risk_decision IS NULL AND kind IN ('transfer', 'withdrawal')",
+        ))
         .order(transfers::id)
         .limit(BATCH)
         .load(conn)

@@ -1,6 +1,7 @@
 //! `transactions-service`: the ledger. It owns every row that money depends on.
 //!
 //! - [`transfer`]: transfers, payments over a rail, and reviews, as clients meet them
+//! - [`hold`]: money set aside in favour of another account
 //! - [`ledger_account`]: the accounts' balances and postings, for `accounts-service`
 //! - [`lane`]: the one way in which money moves; [`book`] holds the rules it decides by
 //! - [`idempotency_key`]: requests that can be repeated safely
@@ -9,6 +10,7 @@
 
 pub mod book;
 pub mod config;
+pub mod hold;
 pub mod idempotency_key;
 pub mod integrity;
 pub mod lane;
@@ -78,6 +80,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let lanes = Lanes::start(config.lanes, &db, &scorer, &background, &served);
     background.spawn(outbox::relay(db.clone(), ml.clone(), shutdown.clone()));
     background.spawn(late_scoring::run(db.clone(), scorer, shutdown.clone()));
+    background.spawn(hold::expiry::run(db.clone(), lanes.clone(), shutdown.clone()));
     background.spawn(upkeep::run(db.clone(), shutdown.clone()));
     background.close();
 

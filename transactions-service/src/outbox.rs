@@ -136,7 +136,7 @@ struct PostedTransfer {
     completed_at: DateTime<Utc>,
 }
 
-/// Money that enters says nothing about how an account pays.
+/// Money that enters or goes back says nothing about how an account pays.
 fn observation_of(row: OutboxRow) -> Option<Observation> {
     if row.kind != "transfer.posted" {
         return None;
@@ -146,7 +146,7 @@ fn observation_of(row: OutboxRow) -> Option<Observation> {
             |error| tracing::error!(%error, xid = row.xid, sequence = row.sequence, "an unreadable fact"),
         )
         .ok()?;
-    (transfer.kind != TransferKind::Deposit).then_some(Observation {
+    transfer.kind.is_paid().then_some(Observation {
         debit_account_id: transfer.debit_account_id,
         credit_account_id: transfer.credit_account_id,
         amount: transfer.amount,
@@ -176,6 +176,8 @@ mod tests {
             description: None,
             metadata: None,
             initiated_by: UserId::new(),
+            captured_hold_id: None,
+            original_transfer_id: None,
         };
         let now = shared::Clock::system().now().trunc_subsecs(6);
         let record = TransferRecord::new(&order, TransferStatus::Posted, now, Some(now));

@@ -106,7 +106,7 @@ async fn pay(
     let clearing = clearing_account_of(state, request.currency).await?;
     let (debit_account_id, credit_account_id) = match kind {
         TransferKind::Deposit => (clearing, request.account_id),
-        TransferKind::Withdrawal | TransferKind::Transfer => (request.account_id, clearing),
+        _ => (request.account_id, clearing),
     };
     let order = TransferOrder {
         id: TransferId::new(),
@@ -118,6 +118,8 @@ async fn pay(
         description: request.description,
         metadata: request.metadata,
         initiated_by: principal.user_id,
+        captured_hold_id: None,
+        original_transfer_id: None,
     };
     let answer = state.lanes.submit(Work::Post(order), claim).await?;
     Ok(respond(answer))

@@ -3,7 +3,7 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{idempotency_key, integrity, ledger_account, payment, transfer};
+use crate::{hold, idempotency_key, integrity, ledger_account, payment, transfer};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -12,6 +12,14 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(transfer::handlers::get_transfer)
         .service(transfer::handlers::approve_transfer)
         .service(transfer::handlers::reject_transfer)
+        .service(transfer::returns::refund_transfer)
+        .service(transfer::returns::reverse_transfer)
+        .service(hold::handlers::place_hold)
+        .service(hold::handlers::list_holds)
+        .service(hold::handlers::get_hold)
+        .service(hold::handlers::increment_hold)
+        .service(hold::handlers::capture_hold)
+        .service(hold::handlers::release_hold)
         .service(payment::create_deposit)
         .service(payment::create_withdrawal)
         .service(idempotency_key::get_idempotency_key)

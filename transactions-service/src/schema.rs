@@ -4,11 +4,21 @@ diesel::table! {
     holds (id) {
         id -> Uuid,
         account_id -> Uuid,
-        transfer_id -> Uuid,
+        transfer_id -> Nullable<Uuid>,
         amount -> Int8,
         captured -> Int8,
         released -> Int8,
         created_at -> Timestamptz,
+        kind -> Text,
+        credit_account_id -> Nullable<Uuid>,
+        debit_holder_id -> Nullable<Uuid>,
+        credit_holder_id -> Nullable<Uuid>,
+        currency -> Nullable<Text>,
+        description -> Nullable<Text>,
+        metadata -> Nullable<Jsonb>,
+        expires_at -> Nullable<Timestamptz>,
+        capture_at -> Nullable<Timestamptz>,
+        expired -> Bool,
     }
 }
 
@@ -21,6 +31,7 @@ diesel::table! {
         status -> Int2,
         body -> Text,
         created_at -> Timestamptz,
+        subject -> Text,
     }
 }
 
@@ -49,6 +60,7 @@ diesel::table! {
         transfer_id -> Uuid,
         payload -> Json,
         created_at -> Timestamptz,
+        subject -> Text,
     }
 }
 
@@ -87,6 +99,10 @@ diesel::table! {
         decided_by -> Nullable<Uuid>,
         created_at -> Timestamptz,
         completed_at -> Nullable<Timestamptz>,
+        captured_hold_id -> Nullable<Uuid>,
+        original_transfer_id -> Nullable<Uuid>,
+        refunded -> Int8,
+        reversal_id -> Nullable<Uuid>,
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod handlers;
 pub mod queries;
+pub mod returns;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,8 @@ use shared::id::{AccountId, HoldId, TransferId, UserId};
 use shared::{Amount, Currency};
 use utoipa::ToSchema;
 
+use crate::book::Refusal;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TransferKind {
@@ -21,6 +24,12 @@ pub enum TransferKind {
     Deposit,
     /// Money that leaves over a rail.
     Withdrawal,
+    /// What was set aside by a hold, or a part of it.
+    Capture,
+    /// What the payee gives back of a transfer; the payee can do so in several parts.
+    Refund,
+    /// A mistake undone, once and as a whole, proposed by one person of staff and approved by another.
+    Reversal,
 }
 
 impl TransferKind {
@@ -29,7 +38,20 @@ impl TransferKind {
             Self::Transfer => "transfer",
             Self::Deposit => "deposit",
             Self::Withdrawal => "withdrawal",
+            Self::Capture => "capture",
+            Self::Refund => "refund",
+            Self::Reversal => "reversal",
         }
+    }
+
+    /// Whether it tells something about how the debit account pays.
+    pub fn is_paid(self) -> bool {
+        matches!(self, Self::Transfer | Self::Withdrawal | Self::Capture)
+    }
+
+    /// Whether the payer asked for it just now. Money that enters, that was set aside before, or that goes back is not scored.
+    pub fn is_scored(self) -> bool {
+        matches!(self, Self::Transfer | Self::Withdrawal)
     }
 }
 
@@ -59,7 +81,7 @@ pub const BLOCKED_BY_RISK: &str = "blocked_by_risk";
 pub const REJECTED_IN_REVIEW: &str = "rejected_in_review";
 
 /// What somebody wants to move. It cannot be invalid in itself; the lane decides it against the accounts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransferOrder {
     pub id: TransferId,
     pub kind: TransferKind,
@@ -70,6 +92,31 @@ pub struct TransferOrder {
     pub description: Option<Description>,
     pub metadata: Option<Metadata>,
     pub initiated_by: UserId,
+    /// Of a capture.
+    pub captured_hold_id: Option<HoldId>,
+    /// Of a refund or reversal.
+    pub original_transfer_id: Option<TransferId>,
+}
+
+/// A posted transfer that is to be given back, under its lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedTransfer {
+    pub id: TransferId,
+    pub posted: bool,
+    /// Minor units, like `refunded`.
+    pub amount: i64,
+    pub refunded: i64,
+    pub reversal_id: Option<TransferId>,
+}
+
+impl LockedTransfer {
+    pub fn require_returnable(&self) -> Result<(), Refusal> {
+        match (self.posted, self.reversal_id) {
+            (false, _) => Err(Refusal::NotPosted),
+            (true, Some(_)) => Err(Refusal::AlreadyReversed),
+            (true, None) => Ok(()),
+        }
+    }
 }
 
 /// What a person decided about a transfer in review.
@@ -107,6 +154,18 @@ pub struct TransferRecord {
     /// When it was posted or rejected; absent while it is in review.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<DateTime<Utc>>,
+    /// Of a capture: the hold whose money it took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_id: Option<HoldId>,
+    /// Of a refund or reversal: the transfer that it gives back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original_transfer_id: Option<TransferId>,
+    /// How much of it was refunded, in minor units; absent when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refunded: Option<Amount>,
+    /// The reversal that undid it, or that waits for a decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reversal_id: Option<TransferId>,
     /// How suspicious it looked. Shown to `compliance` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub risk: Option<Risk>,
@@ -133,6 +192,10 @@ impl TransferRecord {
             rejection_code: None,
             created_at,
             completed_at,
+            hold_id: order.captured_hold_id,
+            original_transfer_id: order.original_transfer_id,
+            refunded: None,
+            reversal_id: None,
             risk: None,
         }
     }

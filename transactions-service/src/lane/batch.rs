@@ -4,17 +4,17 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use shared::clients::ml::{Score, ScoreBatch, ScoreRequest};
-use shared::id::{EventId, HoldId, TransferId};
+use shared::id::{AccountId, EventId, HoldId, TransferId, UserId};
 use shared::idempotency::key_reused;
 use shared::{ApiError, Outcome};
 
 use super::store::{Store, StoreError};
-use super::writes::{
-    HoldChange, NewEvent, NewHold, NewKey, NewTransfer, Opened, ReviewOutcome, StoredKey, Writes,
-};
-use super::{Answer, Job, Scorer, Work, outcome_unknown};
+use super::writes::{NewEvent, NewHold, NewKey, NewTransfer, Opened, ReviewOutcome, StoredKey, Writes};
+use super::{Answer, Job, Scorer, Subject, Work, outcome_unknown};
 use crate::book::{Book, Refusal, Scoring, Verdict};
+use crate::hold::{HoldAction, HoldCommand, HoldOrder, HoldRecord, LockedHold};
 use crate::transfer::{
     BLOCKED_BY_RISK, REJECTED_IN_REVIEW, ReviewDecision, Risk, TransferKind, TransferOrder, TransferRecord,
     TransferStatus,
@@ -38,18 +38,15 @@ pub(super) async fn score(scorer: &Scorer, jobs: Vec<Job>) -> Vec<ScoredJob> {
         ask(scorer, transfers).await
     };
     let scored = |job: Job| ScoredJob {
-        score: scores.remove(&job.work.order().id),
+        score: scores.remove(&TransferId::from_uuid(job.work.subject().uuid())),
         job,
     };
     jobs.into_iter().map(scored).collect()
 }
 
 fn score_requests(jobs: &[Job], requested_at: DateTime<Utc>) -> Vec<ScoreRequest> {
-    let to_score = jobs.iter().filter_map(|job| match &job.work {
-        Work::Post(order) if order.kind != TransferKind::Deposit => Some(order),
-        Work::Post(_) | Work::Decide(_) => None,
-    });
-    to_score
+    jobs.iter()
+        .filter_map(|job| job.work.to_score())
         .map(|order| ScoreRequest {
             transfer_id: order.id,
             debit_account_id: order.debit_account_id,
@@ -170,7 +167,11 @@ struct Batch {
 
 impl Batch {
     fn new(mut opened: Opened) -> Self {
-        let book = Book::new(std::mem::take(&mut opened.accounts));
+        let book = Book::new(
+            std::mem::take(&mut opened.accounts),
+            std::mem::take(&mut opened.holds),
+            std::mem::take(&mut opened.transfers),
+        );
         let writes = Writes {
             xid: opened.xid,
             ..Writes::default()
@@ -189,12 +190,14 @@ impl Batch {
             }
             return problem_answer(job, &key_reused());
         }
-        let (transfer_id, result) = match &job.work {
-            Work::Post(order) => (
-                order.id,
-                self.post(order, scoring_of(order, score.as_ref(), unscored_post_limit)),
-            ),
-            Work::Decide(decision) => (decision.order.id, self.review(decision)),
+        let scoring = || scoring_of(score.as_ref(), unscored_post_limit);
+        let result = match &job.work {
+            Work::Post(order) if order.kind.is_scored() => self.post(order, scoring()),
+            Work::Post(order) => self.post(order, Scoring::Exempt),
+            Work::Return(order) => self.give_back(order),
+            Work::Decide(decision) => self.review(decision),
+            Work::PlaceHold(order) => self.place_hold(order, &scoring()),
+            Work::ChangeHold(command) => self.change_hold(command),
         };
         let answer = result.unwrap_or_else(|error| problem_answer(job, &error));
         // A repetition later in this batch finds the key like any other repetition.
@@ -205,15 +208,38 @@ impl Batch {
         self.opened.keys.insert(key, stored);
         self.writes.keys.push(NewKey {
             claim: job.claim.clone(),
-            transfer_id,
+            subject: job.work.subject(),
             answer: answer.clone(),
         });
         answer
     }
 
     fn post(&mut self, order: &TransferOrder, scoring: Scoring) -> Result<Answer, ApiError> {
-        let now = self.opened.now;
         let verdict = self.book.decide(order, &scoring)?;
+        let risk = match scoring {
+            Scoring::Scored(risk) => Some(risk),
+            Scoring::Missing { .. } | Scoring::Exempt => None,
+        };
+        self.record(order, verdict, risk)
+    }
+
+    fn give_back(&mut self, order: &TransferOrder) -> Result<Answer, ApiError> {
+        let original = order.original_transfer_id.ok_or(Refusal::NotPosted)?;
+        let verdict = match order.kind {
+            TransferKind::Reversal => self.book.propose_reversal(order, original)?,
+            _ => self.book.refund(order, original)?,
+        };
+        self.record(order, verdict, None)
+    }
+
+    /// What was decided about a new transfer, to be written: the transfer, its legs or its hold, and the fact.
+    fn record(
+        &mut self,
+        order: &TransferOrder,
+        verdict: Verdict,
+        risk: Option<Risk>,
+    ) -> Result<Answer, ApiError> {
+        let now = self.opened.now;
         let (status, completed_at) = match verdict {
             Verdict::Posted { .. } => (TransferStatus::Posted, Some(now)),
             Verdict::InReview => (TransferStatus::InReview, None),
@@ -223,32 +249,16 @@ impl Batch {
         let mut hold_id = None;
         match verdict {
             Verdict::Posted { debit, credit } => self.writes.add_legs(order, debit, credit),
-            Verdict::InReview => {
-                let hold = NewHold {
-                    id: HoldId::new(),
-                    account_id: order.debit_account_id,
-                    transfer_id: order.id,
-                    amount: order.amount.minor(),
-                };
-                hold_id = Some(hold.id);
-                self.writes.holds.push(hold);
-            }
+            Verdict::InReview => hold_id = Some(self.hold_for_review(order)),
             Verdict::Blocked => record = record.rejected_for(BLOCKED_BY_RISK),
         }
-        let answer = record_answer(&record)?;
-        self.add_event(&record, &answer);
-        let holder = |id| self.book.account(id).and_then(|account| account.holder_id);
-        let (debit_holder_id, credit_holder_id) =
-            (holder(order.debit_account_id), holder(order.credit_account_id));
-        let risk = match scoring {
-            Scoring::Scored(risk) => Some(risk),
-            Scoring::Missing { .. } | Scoring::Exempt => None,
-        };
+        let answer = json_answer(201, &record)?;
+        self.add_transfer_event(&record, &answer);
         self.writes.transfers.push(NewTransfer {
             order: order.clone(),
             record,
-            debit_holder_id,
-            credit_holder_id,
+            debit_holder_id: self.holder_of(order.debit_account_id),
+            credit_holder_id: self.holder_of(order.credit_account_id),
             hold_id,
             risk,
         });
@@ -258,72 +268,123 @@ impl Batch {
         }
     }
 
+    fn hold_for_review(&mut self, order: &TransferOrder) -> HoldId {
+        let hold = LockedHold {
+            id: HoldId::new(),
+            account_id: order.debit_account_id,
+            amount: order.amount.minor(),
+            captured: 0,
+            released: 0,
+            expired: false,
+            terms: None,
+        };
+        let id = hold.id;
+        self.writes.holds.push(NewHold {
+            hold,
+            transfer_id: Some(order.id),
+            debit_holder_id: None,
+            credit_holder_id: None,
+        });
+        id
+    }
+
     fn review(&mut self, decision: &ReviewDecision) -> Result<Answer, ApiError> {
         let now = self.opened.now;
         let order = &decision.order;
-        let hold = self
-            .opened
-            .holds
-            .get_mut(&decision.hold_id)
-            .filter(|hold| hold.is_untouched());
-        let hold = hold.ok_or(Refusal::NotInReview)?;
-        let amount = hold.amount;
         let mut record = TransferRecord::new(order, TransferStatus::Posted, decision.created_at, Some(now));
         if decision.approve {
-            let (debit, credit) = self.book.approve(order)?;
-            self.writes.add_legs(order, debit, credit);
+            if let Verdict::Posted { debit, credit } = self.book.approve(order, decision.hold_id)? {
+                self.writes.add_legs(order, debit, credit);
+            }
         } else {
-            self.book.release(order.debit_account_id, amount)?;
+            self.book.reject(order, decision.hold_id)?;
             record.status = TransferStatus::Rejected;
             record = record.rejected_for(REJECTED_IN_REVIEW);
         }
-        hold.taken = amount;
-        let (captured, released) = if decision.approve {
-            (amount, 0)
-        } else {
-            (0, amount)
-        };
-        self.writes.hold_changes.push(HoldChange {
-            id: decision.hold_id,
-            captured,
-            released,
-        });
-        let answer = record_answer(&record)?;
-        self.add_event(&record, &answer);
+        let answer = json_answer(200, &record)?;
+        self.add_transfer_event(&record, &answer);
         self.writes.reviews.push(ReviewOutcome {
             record,
             decided_by: decision.decided_by,
         });
-        Ok(Answer {
-            status: 200,
-            ..answer
-        })
+        Ok(answer)
     }
 
-    fn add_event(&mut self, record: &TransferRecord, answer: &Answer) {
+    fn place_hold(&mut self, order: &HoldOrder, scoring: &Scoring) -> Result<Answer, ApiError> {
+        let now = self.opened.now;
+        self.book.place_hold(order, scoring)?;
+        let hold = order.placed_at(now);
+        let answer = hold_answer(201, &hold)?;
+        self.add_event("hold.placed", Subject::Hold(hold.id), &answer);
+        self.writes.holds.push(NewHold {
+            hold,
+            transfer_id: None,
+            debit_holder_id: self.holder_of(order.account_id),
+            credit_holder_id: self.holder_of(order.credit_account_id),
+        });
+        Ok(answer)
+    }
+
+    fn change_hold(&mut self, command: &HoldCommand) -> Result<Answer, ApiError> {
+        let (id, now) = (command.hold_id, self.opened.now);
+        let mut transfer = None;
+        let kind = match &command.action {
+            HoldAction::Increment(amount) => {
+                self.book.increment_hold(id, *amount, now)?;
+                "hold.incremented"
+            }
+            HoldAction::Capture(capture) => {
+                let (order, verdict) = self.book.capture_hold(id, capture, now)?;
+                transfer = Some(self.record(&order, verdict, None)?);
+                "hold.captured"
+            }
+            HoldAction::Release(amount) => {
+                self.book.release_hold(id, *amount)?;
+                "hold.released"
+            }
+            HoldAction::Expire => {
+                self.book.expire_hold(id, now)?;
+                "hold.expired"
+            }
+        };
+        let hold = self.book.hold(id).ok_or(Refusal::HoldEnded)?;
+        let answer = hold_answer(200, hold)?;
+        self.add_event(kind, Subject::Hold(id), &answer);
+        Ok(transfer.unwrap_or(answer))
+    }
+
+    fn holder_of(&self, account: AccountId) -> Option<UserId> {
+        self.book.account(account).and_then(|account| account.holder_id)
+    }
+
+    fn add_transfer_event(&mut self, record: &TransferRecord, answer: &Answer) {
         let kind = match record.status {
             TransferStatus::Posted => "transfer.posted",
             TransferStatus::InReview => "transfer.in_review",
             TransferStatus::Rejected => "transfer.rejected",
         };
+        self.add_event(kind, Subject::Transfer(record.id), answer);
+    }
+
+    fn add_event(&mut self, kind: &'static str, subject: Subject, answer: &Answer) {
         self.writes.events.push(NewEvent {
             id: EventId::new(),
             kind,
-            transfer_id: record.id,
+            subject,
             payload: answer.body.clone(),
         });
     }
 
     fn into_writes(mut self) -> Writes {
-        self.writes.accounts = self.book.changed_accounts().into_iter().cloned().collect();
+        let changes = self.book.changes();
+        self.writes.accounts = changes.accounts.into_iter().cloned().collect();
+        self.writes.hold_changes = changes.holds.into_iter().cloned().collect();
+        self.writes.returned = changes.transfers.into_iter().cloned().collect();
         self.writes
     }
 }
 
-fn scoring_of(order: &TransferOrder, score: Option<&Score>, unscored_post_limit: i64) -> Scoring {
-    if order.kind == TransferKind::Deposit {
-        return Scoring::Exempt;
-    }
+fn scoring_of(score: Option<&Score>, unscored_post_limit: i64) -> Scoring {
     match score {
         Some(score) => Scoring::Scored(Risk {
             score: score.score,
@@ -347,10 +408,15 @@ fn verdict_refusal(status: TransferStatus) -> Option<ApiError> {
     })
 }
 
-fn record_answer(record: &TransferRecord) -> Result<Answer, ApiError> {
+fn hold_answer(status: u16, hold: &LockedHold) -> Result<Answer, ApiError> {
+    let record = HoldRecord::of(hold).ok_or(Refusal::HoldEnded)?;
+    json_answer(status, &record)
+}
+
+fn json_answer(status: u16, record: &impl Serialize) -> Result<Answer, ApiError> {
     let body = serde_json::to_string(record).map_err(ApiError::internal)?;
     Ok(Answer {
-        status: 201,
+        status,
         body: body.into(),
         replayed: false,
     })

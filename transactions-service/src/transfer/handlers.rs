@@ -76,6 +76,8 @@ pub async fn create_transfer(
         description: request.description,
         metadata: request.metadata,
         initiated_by: principal.user_id,
+        captured_hold_id: None,
+        original_transfer_id: None,
     };
     let answer = state.lanes.submit(Work::Post(order), claim).await?;
     Ok(respond(answer))

@@ -33,6 +33,10 @@ pub struct TransferRow {
     pub risk_score: Option<i16>,
     pub risk_decision: Option<String>,
     pub risk_reasons: Option<serde_json::Value>,
+    pub captured_hold_id: Option<HoldId>,
+    pub original_transfer_id: Option<TransferId>,
+    pub refunded: i64,
+    pub reversal_id: Option<TransferId>,
     pub created_at: DateTime<Utc>,
     pub completed_at: Option<DateTime<Utc>>,
 }
@@ -70,6 +74,8 @@ impl TransferRow {
                 .transpose()
                 .map_err(ApiError::internal)?,
             initiated_by: self.initiated_by,
+            captured_hold_id: self.captured_hold_id,
+            original_transfer_id: self.original_transfer_id,
         };
         Ok((order, self.hold_id))
     }
@@ -78,11 +84,14 @@ impl TransferRow {
         let status = word(std::mem::take(&mut self.status))?;
         let (created_at, completed_at) = (self.created_at, self.completed_at);
         let rejection_code = self.rejection_code.take();
+        let (refunded, reversal_id) = (Amount::try_from(self.refunded).ok(), self.reversal_id);
         let risk = if with_risk { self.take_risk()? } else { None };
         let (order, _) = self.into_order()?;
         let record = TransferRecord::new(&order, status, created_at, completed_at);
         Ok(TransferRecord {
             rejection_code,
+            refunded,
+            reversal_id,
             risk,
             ..record
         })

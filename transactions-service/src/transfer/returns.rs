@@ -1,0 +1,160 @@
+//! Giving back: refunds by the payee, and reversals of our own mistakes.
+
+use actix_web::{HttpResponse, post, web};
+use serde::{Deserialize, Serialize};
+use shared::id::TransferId;
+use shared::idempotency::IdempotencyKey;
+use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
+use shared::{Amount, ApiError, Json, Outcome, Principal, Role};
+use utoipa::ToSchema;
+
+use super::handlers::respond;
+use super::queries;
+use super::{Description, Metadata, TransferKind, TransferOrder, TransferRecord};
+use crate::idempotency_key::Claim;
+use crate::lane::Work;
+use crate::state::State;
+
+/// Who proposes to undo a mistake. Another one of [`super::handlers::REVIEWERS`] decides.
+const PROPOSERS: [Role; 3] = [Role::Support, Role::Compliance, Role::Admin];
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefundTransfer {
+    /// Minor units; together with earlier refunds at most what was posted.
+    pub amount: Amount,
+    pub description: Option<Description>,
+    pub metadata: Option<Metadata>,
+}
+
+/// Give back a transfer that you were paid, or a part of it.
+///
+/// It can be refunded in several parts, which together are never more than what was posted.
+#[utoipa::path(
+    tag = "transfers",
+    params(("Idempotency-Key" = String, Header, description = "Your own name for this request")),
+    responses(
+        (status = 201, description = "Posted: the transfer that gives the money back", body = TransferRecord),
+        (status = 404, description = "`not_found`: there is none, or it did not pay you", body = shared::error::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`not_refundable`, `not_posted`, `already_reversed`, `refund_exceeded`, `account_frozen`, `account_closed`, `insufficient_funds`, `balance_limit_exceeded`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
+        AuthErrors, BodyErrors, CommonErrors,
+    ),
+    security(("access_token" = [])),
+)]
+#[post("/api/v1/transfers/{transfer_id}/refunds")]
+pub async fn refund_transfer(
+    principal: Principal,
+    key: IdempotencyKey,
+    transfer_id: web::Path<TransferId>,
+    request: Json<RefundTransfer>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    let claim = Claim::new(
+        principal.user_id,
+        key,
+        "POST /transfers/refunds",
+        &(*transfer_id, &request.0),
+    )?;
+    let mut conn = state.db.connection().await?;
+    let row = queries::find(&mut conn, *transfer_id).await?;
+    drop(conn);
+    if row.credit_holder_id != Some(principal.user_id) || !row.visible_to(principal.user_id) {
+        return Err(ApiError::not_found(
+            "There is no such transfer, or it did not pay you.",
+        ));
+    }
+    let (original, _) = row.into_order()?;
+    if !matches!(original.kind, TransferKind::Transfer | TransferKind::Capture) {
+        return Err(ApiError::unprocessable(
+            "not_refundable",
+            "Only what another account paid can be refunded. Send a deposit back with a withdrawal.",
+        )
+        .outcome(Outcome::None));
+    }
+    let request = request.into_inner();
+    let order = TransferOrder {
+        kind: TransferKind::Refund,
+        amount: request.amount,
+        description: request.description,
+        metadata: request.metadata,
+        ..original.given_back(&principal)
+    };
+    let answer = state.lanes.submit(Work::Return(order), claim).await?;
+    Ok(respond(answer))
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReverseTransfer {
+    /// Why. Both sides see it.
+    pub description: Description,
+    pub metadata: Option<Metadata>,
+}
+
+/// Propose to undo a posted transfer as a whole. For `support`, `compliance` and `admin`.
+///
+/// Its amount is held where it went until a second person, with `compliance` or `admin`, approves or rejects the reversal
+/// like any transfer in review. A transfer is reversed once, and not after a refund.
+#[utoipa::path(
+    tag = "transfers",
+    params(("Idempotency-Key" = String, Header, description = "Your own name for this request")),
+    responses(
+        (status = 201, description = "The reversal, in review", body = TransferRecord),
+        (status = 403, description = "`role_required`", body = shared::error::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = shared::error::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`not_reversible`, `not_posted`, `already_reversed`, `already_refunded`, `account_frozen`, `account_closed`, `insufficient_funds`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
+        AuthErrors, BodyErrors, CommonErrors,
+    ),
+    security(("access_token" = [])),
+)]
+#[post("/api/v1/transfers/{transfer_id}/reversals")]
+pub async fn reverse_transfer(
+    principal: Principal,
+    key: IdempotencyKey,
+    transfer_id: web::Path<TransferId>,
+    request: Json<ReverseTransfer>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, ApiError> {
+    principal.require_any(&PROPOSERS)?;
+    let claim = Claim::new(
+        principal.user_id,
+        key,
+        "POST /transfers/reversals",
+        &(*transfer_id, &request.0),
+    )?;
+    let mut conn = state.db.connection().await?;
+    let row = queries::find(&mut conn, *transfer_id).await?;
+    drop(conn);
+    let (original, _) = row.into_order()?;
+    if matches!(original.kind, TransferKind::Refund | TransferKind::Reversal) {
+        return Err(ApiError::unprocessable(
+            "not_reversible",
+            "What gives money back cannot be reversed itself. Make a new transfer.",
+        )
+        .outcome(Outcome::None));
+    }
+    let request = request.into_inner();
+    let order = TransferOrder {
+        kind: TransferKind::Reversal,
+        description: Some(request.description),
+        metadata: request.metadata,
+        ..original.given_back(&principal)
+    };
+    let answer = state.lanes.submit(Work::Return(order), claim).await?;
+    Ok(respond(answer))
+}
+
+impl TransferOrder {
+    /// The other way round.
+    fn given_back(&self, principal: &Principal) -> Self {
+        Self {
+            id: TransferId::new(),
+            debit_account_id: self.credit_account_id,
+            credit_account_id: self.debit_account_id,
+            initiated_by: principal.user_id,
+            captured_hold_id: None,
+            original_transfer_id: Some(self.id),
+            ..self.clone()
+        }
+    }
+}
