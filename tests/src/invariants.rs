@@ -8,7 +8,7 @@ use crate::client::{eventually, new_key};
 use crate::platform::Platform;
 
 /// Each query returns the rows that break the rule, as text.
-const RULES: [(&str, &str); 9] = [
+const RULES: [(&str, &str); 10] = [
     (
         "I1 postings sum to zero per currency",
         "SELECT currency || ': ' || sum(CASE direction WHEN 'credit' THEN amount ELSE -amount END)
@@ -20,17 +20,24 @@ const RULES: [(&str, &str); 9] = [
         "SELECT transfer.id || ' ' || transfer.status || ' has ' || coalesce(legs.count, 0) || ' postings'
          FROM transactions.transfers transfer
          FULL JOIN (
-             SELECT transfer_id, count(*), count(*) FILTER (WHERE direction = 'debit') AS debits,
+             SELECT transfer_id, count(*), count(DISTINCT account_id) AS accounts, count(*) FILTER (WHERE direction = 'debit') AS debits,
                  min(amount) AS least, max(amount) AS most, min(currency) AS currency, max(currency) AS other,
                  min(account_id::text) FILTER (WHERE direction = 'debit') AS debit_account,
                  min(account_id::text) FILTER (WHERE direction = 'credit') AS credit_account
              FROM transactions.postings GROUP BY transfer_id
          ) legs ON legs.transfer_id = transfer.id
-         WHERE CASE WHEN transfer.status = 'posted' THEN
+         WHERE CASE WHEN transfer.status = 'posted' AND transfer.legs IS NOT NULL THEN
+             legs.count IS DISTINCT FROM jsonb_array_length(transfer.legs) OR legs.accounts IS DISTINCT FROM legs.count
+             WHEN transfer.status = 'posted' THEN
              (legs.count, legs.debits, legs.least, legs.most, legs.currency, legs.other, legs.debit_account, legs.credit_account)
              IS DISTINCT FROM (2, 1, transfer.amount, transfer.amount, transfer.currency, transfer.currency,
                  transfer.debit_account_id::text, transfer.credit_account_id::text)
              ELSE transfer.id IS NULL OR legs.count IS NOT NULL END",
+    ),
+    (
+        "I2 the postings of a transfer sum to zero in each currency",
+        "SELECT transfer_id::text FROM transactions.postings GROUP BY transfer_id, currency
+         HAVING sum(CASE direction WHEN 'credit' THEN amount ELSE -amount END) <> 0",
     ),
     (
         "I3 a balance is the last balance_after and the sum of its postings",

@@ -5,16 +5,18 @@
 //! property tests.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
 use chrono::{DateTime, Utc};
 use shared::clients::ml::Decision;
 use shared::clients::transactions::{Direction, LedgerStatus};
 use shared::id::{AccountId, HoldId, TransferId};
 use shared::money::MAX_AMOUNT;
-use shared::{Amount, ApiError, Outcome};
+use shared::{Amount, ApiError, Currency, Outcome};
 
 use crate::hold::{CaptureOrder, HoldOrder, LockedHold};
 use crate::ledger_account::{AccountKind, LockedAccount};
+use crate::leg::LegOrder;
 use crate::transfer::{LockedTransfer, Risk, TransferKind, TransferOrder};
 
 /// One leg that is to be written.
@@ -23,6 +25,7 @@ pub struct Leg {
     pub account_id: AccountId,
     pub direction: Direction,
     pub amount: i64,
+    pub currency: Currency,
     pub sequence: i64,
     pub balance_after: i64,
 }
@@ -30,11 +33,8 @@ pub struct Leg {
 /// What becomes of an order that is not refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    Posted {
-        debit: Leg,
-        credit: Leg,
-    },
-    /// The amount is held on the debit account until a person decides.
+    Posted(Vec<Leg>),
+    /// What is debited is held until a person decides.
     InReview,
     /// The fraud score blocks it: recorded, nothing moves.
     Blocked,
@@ -43,18 +43,20 @@ pub enum Verdict {
 /// A rule of the ledger says no: definite, without effect, and remembered with the request's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    #[error("The condition on the leg at {0} does not hold.")]
+    ConditionFailed(Pointer),
     #[error("The account at {0} does not exist, or is not yours.")]
-    AccountNotFound(&'static str),
+    AccountNotFound(Pointer),
     #[error("The account at {0} is in another currency.")]
-    CurrencyMismatch(&'static str),
+    CurrencyMismatch(Pointer),
     #[error("The account at {0} is frozen.")]
-    AccountFrozen(&'static str),
+    AccountFrozen(Pointer),
     #[error("The account at {0} is closed.")]
-    AccountClosed(&'static str),
+    AccountClosed(Pointer),
     #[error("The available balance does not cover the amount.")]
     InsufficientFunds,
     #[error("The balance of the account at {0} would leave the range that can be represented.")]
-    BalanceLimit(&'static str),
+    BalanceLimit(Pointer),
     #[error("The transfer is not in review any more.")]
     NotInReview,
     #[error("The fraud score does not allow it.")]
@@ -86,6 +88,7 @@ impl Refusal {
             Self::AccountClosed(_) => "account_closed",
             Self::InsufficientFunds => "insufficient_funds",
             Self::BalanceLimit(_) => "balance_limit_exceeded",
+            Self::ConditionFailed(_) => "condition_failed",
             Self::NotInReview => "not_in_review",
             Self::BlockedByRisk => crate::transfer::BLOCKED_BY_RISK,
             Self::HoldEnded => "hold_ended",
@@ -106,8 +109,41 @@ impl From<Refusal> for ApiError {
     }
 }
 
-const DEBIT: &str = "/debit_account_id";
-const CREDIT: &str = "/credit_account_id";
+/// Where in the request an account stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pointer {
+    Debit,
+    Credit,
+    /// Of a hold.
+    Account,
+    Leg(usize),
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Debit => f.write_str("/debit_account_id"),
+            Self::Credit => f.write_str("/credit_account_id"),
+            Self::Account => f.write_str("/account_id"),
+            Self::Leg(index) => write!(f, "/legs/{index}/account_id"),
+        }
+    }
+}
+
+impl TransferOrder {
+    /// The legs, each with its place in the request.
+    fn pointed_legs(&self) -> impl Iterator<Item = (Pointer, &LegOrder)> {
+        let pair = self.legs.as_pair().is_some();
+        self.legs.iter().enumerate().map(move |(index, leg)| {
+            let pointer = match (pair, leg.direction) {
+                (true, Direction::Debit) => Pointer::Debit,
+                (true, Direction::Credit) => Pointer::Credit,
+                (false, _) => Pointer::Leg(index),
+            };
+            (pointer, leg)
+        })
+    }
+}
 
 /// How an order is treated when the fraud score came, came too late, or is not asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,7 +231,7 @@ impl Book {
 
     /// All that `decide` changes, or nothing when it is refused.
     fn attempt<T>(&mut self, decide: impl FnOnce(&mut Self) -> Result<T, Refusal>) -> Result<T, Refusal> {
-        let before = self.undo.len();
+        let before = self.mark();
         let result = decide(self);
         if result.is_err() {
             self.undo_to(before);
@@ -203,8 +239,14 @@ impl Book {
         result
     }
 
-    fn undo_to(&mut self, length: usize) {
-        for before in self.undo.drain(length..).rev() {
+    /// Where the book stands, to come back to.
+    pub fn mark(&self) -> usize {
+        self.undo.len()
+    }
+
+    /// Takes back what was changed since `mark`.
+    pub fn undo_to(&mut self, mark: usize) {
+        for before in self.undo.drain(mark..).rev() {
             match before {
                 Before::Account(account) => drop(self.accounts.insert(account.id, account)),
                 Before::Hold(hold) => drop(self.holds.insert(hold.id, hold)),
@@ -215,20 +257,12 @@ impl Book {
 
     /// Decides a new transfer or payment.
     pub fn decide(&mut self, order: &TransferOrder, scoring: &Scoring) -> Result<Verdict, Refusal> {
-        let debit = self.find(order.debit_account_id, DEBIT)?;
-        let credit = self.find(order.credit_account_id, CREDIT)?;
-        check_parties(order, debit, credit)?;
-        check_movable(order, debit, credit)?;
-        let amount = order.amount.minor();
-        if !debit.covers(amount) {
-            return Err(Refusal::InsufficientFunds);
-        }
-        match scoring.decision(amount) {
+        self.check_parties(order)?;
+        self.check_movable(order)?;
+        self.check_covered(order)?;
+        match scoring.decision(order.legs.total()) {
             Decision::Block => Ok(Verdict::Blocked),
-            Decision::Review => {
-                self.add_to_held(order.debit_account_id, amount)?;
-                Ok(Verdict::InReview)
-            }
+            Decision::Review => self.hold_debits(order),
             Decision::Allow => self.post_order(order),
         }
     }
@@ -236,10 +270,9 @@ impl Book {
     /// Gives back part of a posted transfer, or all of it; together never more than was posted.
     pub fn refund(&mut self, order: &TransferOrder, original: TransferId) -> Result<Verdict, Refusal> {
         self.attempt(|book| {
-            let amount = order.amount.minor();
             book.change_transfer(original, |original| {
                 original.require_returnable()?;
-                let refunded = original.refunded.checked_add(amount);
+                let refunded = original.refunded.checked_add(order.legs.total());
                 original.refunded = refunded
                     .filter(|refunded| *refunded <= original.amount)
                     .ok_or(Refusal::RefundExceeded)?;
@@ -264,72 +297,63 @@ impl Book {
                 original.reversal_id = Some(order.id);
                 Ok(())
             })?;
-            let debit = book.find(order.debit_account_id, DEBIT)?;
-            let credit = book.find(order.credit_account_id, CREDIT)?;
-            check_movable(order, debit, credit)?;
-            if !debit.covers(order.amount.minor()) {
-                return Err(Refusal::InsufficientFunds);
-            }
-            book.add_to_held(order.debit_account_id, order.amount.minor())?;
-            Ok(Verdict::InReview)
+            book.check_movable(order)?;
+            book.check_covered(order)?;
+            book.hold_debits(order)
         })
     }
 
     /// Posts a transfer that was held for review.
-    pub fn approve(&mut self, order: &TransferOrder, hold: HoldId) -> Result<Verdict, Refusal> {
+    pub fn approve(&mut self, order: &TransferOrder, holds: &[HoldId]) -> Result<Verdict, Refusal> {
         self.attempt(|book| {
-            let amount = book.take_review_hold(hold, |hold| &mut hold.captured)?;
-            let debit = book.find(order.debit_account_id, DEBIT)?;
-            let credit = book.find(order.credit_account_id, CREDIT)?;
-            check_movable(order, debit, credit)?;
-            book.take_from_held(order.debit_account_id, amount)?;
+            book.end_review_holds(holds, |hold| &mut hold.captured)?;
+            book.check_movable(order)?;
             book.post_order(order)
         })
     }
 
     /// Gives back what was held for a review. What a rejected reversal would have undone can be reversed or refunded again.
-    pub fn reject(&mut self, order: &TransferOrder, hold: HoldId) -> Result<(), Refusal> {
+    pub fn reject(&mut self, order: &TransferOrder, holds: &[HoldId]) -> Result<(), Refusal> {
         self.attempt(|book| {
-            let amount = book.take_review_hold(hold, |hold| &mut hold.released)?;
             if let (TransferKind::Reversal, Some(original)) = (order.kind, order.original_transfer_id) {
                 book.change_transfer(original, |original| {
                     original.reversal_id = None;
                     Ok(())
                 })?;
             }
-            book.take_from_held(order.debit_account_id, amount)
+            book.end_review_holds(holds, |hold| &mut hold.released)
         })
     }
 
-    fn take_review_hold(
+    fn end_review_holds(
         &mut self,
-        id: HoldId,
+        holds: &[HoldId],
         taken: fn(&mut LockedHold) -> &mut i64,
-    ) -> Result<i64, Refusal> {
-        self.change_hold(id, |hold| {
+    ) -> Result<(), Refusal> {
+        if holds.is_empty() {
+            return Err(Refusal::NotInReview);
+        }
+        for id in holds {
+            let hold = self.holds.get(id).ok_or(Refusal::NotInReview)?;
             if hold.captured != 0 || hold.released != 0 {
                 return Err(Refusal::NotInReview);
             }
-            *taken(hold) = hold.amount;
-            Ok(hold.amount)
-        })
-        .map_err(|refusal| match refusal {
-            Refusal::HoldEnded => Refusal::NotInReview,
-            other => other,
-        })
+            let (account_id, amount) = self.change_hold(*id, |hold| {
+                *taken(hold) = hold.amount;
+                Ok((hold.account_id, hold.amount))
+            })?;
+            self.take_from_held(account_id, amount)?;
+        }
+        Ok(())
     }
 
     /// Sets money aside in favour of another account. It is decided at once: what a person would have to look at is refused.
     pub fn place_hold(&mut self, order: &HoldOrder, scoring: &Scoring) -> Result<(), Refusal> {
         let transfer = order.as_transfer();
-        let debit = self.find(order.account_id, "/account_id")?;
-        let credit = self.find(order.credit_account_id, CREDIT)?;
-        check_parties(&transfer, debit, credit)?;
-        check_movable(&transfer, debit, credit)?;
+        self.check_parties(&transfer)?;
+        self.check_movable(&transfer)?;
+        self.check_covered(&transfer)?;
         let amount = order.amount.minor();
-        if !debit.covers(amount) {
-            return Err(Refusal::InsufficientFunds);
-        }
         match scoring.decision(amount) {
             Decision::Allow => self.add_to_held(order.account_id, amount),
             Decision::Review | Decision::Block => Err(Refusal::BlockedByRisk),
@@ -347,8 +371,8 @@ impl Book {
                     .ok_or(Refusal::InsufficientFunds)?;
                 Ok(hold.account_id)
             })?;
-            let account = book.find(account_id, "/account_id")?;
-            require_open(account, "/account_id")?;
+            let account = book.find(account_id, Pointer::Account)?;
+            require_open(account, Pointer::Account)?;
             if !account.covers(by.minor()) {
                 return Err(Refusal::InsufficientFunds);
             }
@@ -368,10 +392,10 @@ impl Book {
                 hold.require_open(now)?;
                 hold.capture(capture)
             })?;
-            let debit = book.find(order.debit_account_id, DEBIT)?;
-            let credit = book.find(order.credit_account_id, CREDIT)?;
-            check_movable(&order, debit, credit)?;
-            book.take_from_held(order.debit_account_id, order.amount.minor())?;
+            book.check_movable(&order)?;
+            for debit in order.legs.debits() {
+                book.take_from_held(debit.account_id, debit.amount.minor())?;
+            }
             let verdict = book.post_order(&order)?;
             Ok((order, verdict))
         })
@@ -399,7 +423,7 @@ impl Book {
         })
     }
 
-    fn find(&self, id: AccountId, pointer: &'static str) -> Result<&LockedAccount, Refusal> {
+    fn find(&self, id: AccountId, pointer: Pointer) -> Result<&LockedAccount, Refusal> {
         self.accounts.get(&id).ok_or(Refusal::AccountNotFound(pointer))
     }
 
@@ -421,29 +445,86 @@ impl Book {
         })
     }
 
-    /// Both legs, or neither.
-    fn post_order(&mut self, order: &TransferOrder) -> Result<Verdict, Refusal> {
-        let amount = order.amount.minor();
+    fn hold_debits(&mut self, order: &TransferOrder) -> Result<Verdict, Refusal> {
         self.attempt(|book| {
-            let debit = book.post_leg(order.debit_account_id, Direction::Debit, amount, DEBIT)?;
-            let credit = book.post_leg(order.credit_account_id, Direction::Credit, amount, CREDIT)?;
-            Ok(Verdict::Posted { debit, credit })
+            for debit in order.legs.debits() {
+                book.add_to_held(debit.account_id, debit.amount.minor())?;
+            }
+            Ok(Verdict::InReview)
         })
     }
 
-    fn post_leg(
-        &mut self,
-        id: AccountId,
-        direction: Direction,
-        amount: i64,
-        pointer: &'static str,
-    ) -> Result<Leg, Refusal> {
-        self.change_account(id, |account| {
-            let leg = next_leg(account, direction, amount).ok_or(Refusal::BalanceLimit(pointer))?;
+    /// All legs, or none; and none unless every condition holds afterwards.
+    fn post_order(&mut self, order: &TransferOrder) -> Result<Verdict, Refusal> {
+        self.attempt(|book| {
+            let legs = order.pointed_legs();
+            let legs = legs.map(|(pointer, leg)| book.post_leg(leg, pointer));
+            let legs = legs.collect::<Result<Vec<_>, _>>()?;
+            book.check_conditions(order)?;
+            Ok(Verdict::Posted(legs))
+        })
+    }
+
+    fn post_leg(&mut self, leg: &LegOrder, pointer: Pointer) -> Result<Leg, Refusal> {
+        self.change_account(leg.account_id, |account| {
+            let leg = next_leg(account, leg).ok_or(Refusal::BalanceLimit(pointer))?;
             account.posted = leg.balance_after;
             account.version = leg.sequence;
             Ok(leg)
         })
+    }
+
+    /// Who may move what: the payer's holder pays, and a rail's clearing account is only ever the other side of a payment.
+    fn check_parties(&self, order: &TransferOrder) -> Result<(), Refusal> {
+        for (pointer, leg) in order.pointed_legs() {
+            let account = self.find(leg.account_id, pointer)?;
+            let (own, kind) = match (order.kind, leg.direction) {
+                (TransferKind::Deposit, Direction::Debit) => (false, AccountKind::Clearing),
+                (TransferKind::Deposit, Direction::Credit) => (true, AccountKind::Customer),
+                (TransferKind::Withdrawal, Direction::Credit) => (false, AccountKind::Clearing),
+                (_, Direction::Debit) => (true, AccountKind::Customer),
+                (_, Direction::Credit) => (false, AccountKind::Customer),
+            };
+            let is_own = account.holder_id == Some(order.initiated_by);
+            // A condition on another's account would tell its balance.
+            let needs_own = own || leg.available_balance.is_some();
+            if account.kind != kind || (needs_own && !is_own) {
+                return Err(Refusal::AccountNotFound(pointer));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_movable(&self, order: &TransferOrder) -> Result<(), Refusal> {
+        for (pointer, leg) in order.pointed_legs() {
+            let account = self.find(leg.account_id, pointer)?;
+            require_open(account, pointer)?;
+            if account.currency != leg.currency {
+                return Err(Refusal::CurrencyMismatch(pointer));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_covered(&self, order: &TransferOrder) -> Result<(), Refusal> {
+        let covered = order.legs.debits().all(|leg| {
+            let account = self.accounts.get(&leg.account_id);
+            account.is_some_and(|account| account.covers(leg.amount.minor()))
+        });
+        covered.then_some(()).ok_or(Refusal::InsufficientFunds)
+    }
+
+    fn check_conditions(&self, order: &TransferOrder) -> Result<(), Refusal> {
+        for (pointer, leg) in order.pointed_legs() {
+            let Some(condition) = leg.available_balance else {
+                continue;
+            };
+            let available = self.find(leg.account_id, pointer)?.available();
+            if !available.is_some_and(|available| condition.holds_for(available)) {
+                return Err(Refusal::ConditionFailed(pointer));
+            }
+        }
+        Ok(())
     }
 
     /// `change` changes the account, or refuses and leaves it as it is.
@@ -455,7 +536,7 @@ impl Book {
         let account = self
             .accounts
             .get_mut(&id)
-            .ok_or(Refusal::AccountNotFound(DEBIT))?;
+            .ok_or(Refusal::AccountNotFound(Pointer::Debit))?;
         self.undo.push(Before::Account(account.clone()));
         change(account)
     }
@@ -481,66 +562,24 @@ impl Book {
     }
 }
 
-fn next_leg(account: &LockedAccount, direction: Direction, amount: i64) -> Option<Leg> {
-    let balance_after = match direction {
+fn next_leg(account: &LockedAccount, leg: &LegOrder) -> Option<Leg> {
+    let amount = leg.amount.minor();
+    let balance_after = match leg.direction {
         Direction::Debit => account.posted.checked_sub(amount),
         Direction::Credit => account.posted.checked_add(amount),
     };
     let balance_after = balance_after.filter(|balance| (-MAX_AMOUNT..=MAX_AMOUNT).contains(balance))?;
-    let sequence = account.version.checked_add(1)?;
     Some(Leg {
         account_id: account.id,
-        direction,
+        direction: leg.direction,
         amount,
-        sequence,
+        currency: account.currency,
+        sequence: account.version.checked_add(1)?,
         balance_after,
     })
 }
 
-/// Who may move what: the payer's holder pays, and a rail's clearing account is only ever the other side of a payment.
-fn check_parties(
-    order: &TransferOrder,
-    debit: &LockedAccount,
-    credit: &LockedAccount,
-) -> Result<(), Refusal> {
-    let (debit_kind, credit_kind) = match order.kind {
-        TransferKind::Transfer | TransferKind::Capture | TransferKind::Refund | TransferKind::Reversal => {
-            (AccountKind::Customer, AccountKind::Customer)
-        }
-        TransferKind::Deposit => (AccountKind::Clearing, AccountKind::Customer),
-        TransferKind::Withdrawal => (AccountKind::Customer, AccountKind::Clearing),
-    };
-    let (own, pointer) = match order.kind {
-        TransferKind::Deposit => (credit, CREDIT),
-        _ => (debit, DEBIT),
-    };
-    if own.holder_id != Some(order.initiated_by) {
-        return Err(Refusal::AccountNotFound(pointer));
-    }
-    if debit.kind != debit_kind {
-        return Err(Refusal::AccountNotFound(DEBIT));
-    }
-    if credit.kind != credit_kind {
-        return Err(Refusal::AccountNotFound(CREDIT));
-    }
-    Ok(())
-}
-
-fn check_movable(
-    order: &TransferOrder,
-    debit: &LockedAccount,
-    credit: &LockedAccount,
-) -> Result<(), Refusal> {
-    for (account, pointer) in [(debit, DEBIT), (credit, CREDIT)] {
-        require_open(account, pointer)?;
-        if account.currency != order.currency {
-            return Err(Refusal::CurrencyMismatch(pointer));
-        }
-    }
-    Ok(())
-}
-
-fn require_open(account: &LockedAccount, pointer: &'static str) -> Result<(), Refusal> {
+fn require_open(account: &LockedAccount, pointer: Pointer) -> Result<(), Refusal> {
     match account.status {
         LedgerStatus::Open => Ok(()),
         LedgerStatus::Frozen => Err(Refusal::AccountFrozen(pointer)),
@@ -555,6 +594,8 @@ mod tests {
     use shared::id::{TransferId, UserId};
 
     use super::*;
+    use crate::leg::{Condition, Legs};
+    use crate::transfer::Note;
 
     fn holder(number: u128) -> UserId {
         UserId::from_uuid(uuid::Uuid::from_u128(number))
@@ -587,25 +628,22 @@ mod tests {
         }
     }
 
+    fn pair(debit: u128, credit: u128, minor: i64) -> Legs {
+        Legs::pair(
+            account_id(debit),
+            account_id(credit),
+            amount(minor),
+            "USD".parse().unwrap(),
+        )
+    }
+
     fn order(kind: TransferKind, debit: u128, credit: u128, amount: i64) -> TransferOrder {
         let own = if kind == TransferKind::Deposit {
             credit
         } else {
             debit
         };
-        TransferOrder {
-            id: TransferId::new(),
-            kind,
-            debit_account_id: account_id(debit),
-            credit_account_id: account_id(credit),
-            amount: Amount::try_from(amount).unwrap(),
-            currency: "USD".parse().unwrap(),
-            description: None,
-            metadata: None,
-            initiated_by: holder(own),
-            captured_hold_id: None,
-            original_transfer_id: None,
-        }
+        TransferOrder::new(kind, pair(debit, credit, amount), Note::default(), holder(own))
     }
 
     fn book(accounts: impl IntoIterator<Item = LockedAccount>) -> Book {
@@ -640,8 +678,7 @@ mod tests {
         CaptureOrder {
             transfer_id: TransferId::new(),
             amount: minor.map(amount),
-            description: None,
-            metadata: None,
+            note: Note::default(),
             initiated_by: holder(2),
         }
     }
@@ -684,6 +721,14 @@ mod tests {
         })
     }
 
+    /// The debit and the credit.
+    fn posted(verdict: Verdict) -> [Leg; 2] {
+        match verdict {
+            Verdict::Posted(legs) => legs.try_into().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn transfer(amount: i64) -> TransferOrder {
         order(TransferKind::Transfer, 1, 2, amount)
     }
@@ -702,9 +747,7 @@ mod tests {
     fn a_transfer_posts_two_legs_with_the_balances_after_them() {
         let mut book = book([customer(1, 100), customer(2, 5)]);
         let verdict = book.decide(&transfer(30), &scored(Decision::Allow)).unwrap();
-        let Verdict::Posted { debit, credit } = verdict else {
-            panic!("{verdict:?}")
-        };
+        let [debit, credit] = posted(verdict);
         assert_eq!((debit.balance_after, debit.sequence), (70, 1));
         assert_eq!((credit.balance_after, credit.sequence), (35, 1));
     }
@@ -738,47 +781,47 @@ mod tests {
             (
                 [with(1, stranger), payee.clone()],
                 1,
-                Some(Refusal::AccountNotFound(DEBIT)),
+                Some(Refusal::AccountNotFound(Pointer::Debit)),
             ),
             (
                 [payer.clone(), customer(3, 0)],
                 1,
-                Some(Refusal::AccountNotFound(CREDIT)),
+                Some(Refusal::AccountNotFound(Pointer::Credit)),
             ),
             (
                 [with(1, frozen), payee.clone()],
                 1,
-                Some(Refusal::AccountFrozen(DEBIT)),
+                Some(Refusal::AccountFrozen(Pointer::Debit)),
             ),
             (
                 [payer.clone(), with(2, frozen)],
                 1,
-                Some(Refusal::AccountFrozen(CREDIT)),
+                Some(Refusal::AccountFrozen(Pointer::Credit)),
             ),
             (
                 [with(1, closed), payee.clone()],
                 1,
-                Some(Refusal::AccountClosed(DEBIT)),
+                Some(Refusal::AccountClosed(Pointer::Debit)),
             ),
             (
                 [payer.clone(), with(2, closed)],
                 1,
-                Some(Refusal::AccountClosed(CREDIT)),
+                Some(Refusal::AccountClosed(Pointer::Credit)),
             ),
             (
                 [with(1, yen), payee.clone()],
                 1,
-                Some(Refusal::CurrencyMismatch(DEBIT)),
+                Some(Refusal::CurrencyMismatch(Pointer::Debit)),
             ),
             (
                 [payer.clone(), with(2, yen)],
                 1,
-                Some(Refusal::CurrencyMismatch(CREDIT)),
+                Some(Refusal::CurrencyMismatch(Pointer::Credit)),
             ),
             (
                 [payer.clone(), with(2, full)],
                 1,
-                Some(Refusal::BalanceLimit(CREDIT)),
+                Some(Refusal::BalanceLimit(Pointer::Credit)),
             ),
         ];
         for (accounts, amount, expected) in cases {
@@ -814,7 +857,7 @@ mod tests {
         };
         assert_eq!(
             refused(accounts(), &to_another),
-            Some(Refusal::AccountNotFound(CREDIT))
+            Some(Refusal::AccountNotFound(Pointer::Credit))
         );
     }
 
@@ -829,7 +872,7 @@ mod tests {
         assert_eq!(decide(10, scored(Decision::Review)), Verdict::InReview);
         assert!(matches!(
             decide(10, Scoring::Missing { post_limit: 10 }),
-            Verdict::Posted { .. }
+            Verdict::Posted(_)
         ));
         assert_eq!(decide(11, Scoring::Missing { post_limit: 10 }), Verdict::InReview);
     }
@@ -844,14 +887,12 @@ mod tests {
             book.decide(&transfer(41), &scored(Decision::Allow)),
             Err(Refusal::InsufficientFunds)
         );
-        let verdict = book.approve(&transfer(60), hold.id).unwrap();
-        let Verdict::Posted { debit, credit } = verdict else {
-            panic!("{verdict:?}")
-        };
+        let verdict = book.approve(&transfer(60), &[hold.id]).unwrap();
+        let [debit, credit] = posted(verdict);
         assert_eq!((debit.balance_after, credit.balance_after), (40, 60));
         assert_eq!(book.account(account_id(1)).unwrap().held, 0);
-        assert_eq!(book.approve(&transfer(60), hold.id), Err(Refusal::NotInReview));
-        assert_eq!(book.reject(&transfer(60), hold.id), Err(Refusal::NotInReview));
+        assert_eq!(book.approve(&transfer(60), &[hold.id]), Err(Refusal::NotInReview));
+        assert_eq!(book.reject(&transfer(60), &[hold.id]), Err(Refusal::NotInReview));
     }
 
     fn review_hold(account: u128, amount: i64) -> LockedHold {
@@ -870,10 +911,8 @@ mod tests {
     fn a_hold_is_captured_in_parts_and_the_rest_released_never_more_than_it_has() {
         let (mut book, hold) = book_with_hold(60);
         let (order, verdict) = book.capture_hold(hold, &capture_order(Some(25)), at(1)).unwrap();
-        assert_eq!((order.amount.minor(), order.captured_hold_id), (25, Some(hold)));
-        assert!(
-            matches!(verdict, Verdict::Posted { debit, credit } if (debit.balance_after, credit.balance_after) == (75, 25))
-        );
+        assert_eq!((order.legs.total(), order.captured_hold_id), (25, Some(hold)));
+        assert_eq!(posted(verdict).map(|leg| leg.balance_after), [75, 25]);
         assert_eq!(
             book.capture_hold(hold, &capture_order(Some(36)), at(1)),
             Err(Refusal::HoldExceeded)
@@ -941,7 +980,7 @@ mod tests {
     fn refunds_together_are_never_more_than_was_posted() {
         let (mut book, order, original) = posted_transfer();
         let part = |minor| TransferOrder {
-            amount: amount(minor),
+            legs: pair(2, 1, minor),
             ..order.clone()
         };
         book.refund(&part(15), original.id).unwrap();
@@ -987,12 +1026,12 @@ mod tests {
         }
         let hold = review_hold(2, 40);
         book.holds.insert(hold.id, hold.clone());
-        book.reject(&reversal, hold.id).unwrap();
+        book.reject(&reversal, &[hold.id]).unwrap();
         assert_eq!(book.account(account_id(2)).unwrap().available(), Some(40));
         book.propose_reversal(&reversal, original.id).unwrap();
         let hold = review_hold(2, 40);
         book.holds.insert(hold.id, hold.clone());
-        book.approve(&reversal, hold.id).unwrap();
+        book.approve(&reversal, &[hold.id]).unwrap();
         assert_eq!(book.account(account_id(1)).unwrap().posted, 100);
         assert_eq!(
             book.propose_reversal(&reversal, original.id),
@@ -1007,6 +1046,12 @@ mod tests {
             debit: u128,
             credit: u128,
             amount: i64,
+            decision: Decision,
+        },
+        /// Of account 1 to the three others.
+        Several {
+            amounts: [i64; 3],
+            least: Option<i64>,
             decision: Decision,
         },
         Settle {
@@ -1053,12 +1098,14 @@ mod tests {
             Just(Action::Expire),
         ];
         prop_oneof![
-            5 => (kind, 1..5_u128, 1..5_u128, 1..200_i64, decision)
+            5 => (kind, 1..5_u128, 1..5_u128, 1..200_i64, decision.clone())
                 .prop_map(|(kind, debit, credit, amount, decision)| match kind {
                     TransferKind::Deposit => Step::Decide { kind, debit: 0, credit, amount, decision },
                     TransferKind::Withdrawal => Step::Decide { kind, debit, credit: 0, amount, decision },
                     _ => Step::Decide { kind, debit, credit, amount, decision },
                 }),
+            2 => (prop::array::uniform3(1..60_i64), prop::option::of(0..100_i64), decision)
+                .prop_map(|(amounts, least, decision)| Step::Several { amounts, least, decision }),
             1 => (0..8_usize, any::<bool>()).prop_map(|(index, approve)| Step::Settle { index, approve }),
             2 => (1..5_u128, 1..5_u128, 1..100_i64)
                 .prop_map(|(debit, credit, amount)| Step::Place { debit, credit, amount }),
@@ -1072,7 +1119,7 @@ mod tests {
     /// What a batch writes besides the book, kept between steps as the database keeps it.
     #[derive(Default)]
     struct Written {
-        in_review: Vec<(TransferOrder, HoldId)>,
+        in_review: Vec<(TransferOrder, Vec<HoldId>)>,
         placed: Vec<HoldId>,
         posted: Vec<TransferOrder>,
     }
@@ -1080,25 +1127,29 @@ mod tests {
     impl Written {
         fn record(&mut self, book: &mut Book, order: TransferOrder, verdict: Verdict) -> Vec<Leg> {
             match verdict {
-                Verdict::Posted { debit, credit } => {
+                Verdict::Posted(legs) => {
                     let original = LockedTransfer {
                         id: order.id,
                         posted: true,
-                        amount: order.amount.minor(),
+                        amount: order.legs.total(),
                         refunded: 0,
                         reversal_id: None,
                     };
                     book.transfers.insert(order.id, original);
                     self.posted.push(order);
-                    vec![debit, credit]
+                    legs
                 }
                 Verdict::InReview => {
-                    let hold = LockedHold {
-                        account_id: order.debit_account_id,
-                        ..review_hold(0, order.amount.minor())
-                    };
-                    self.in_review.push((order, hold.id));
-                    book.holds.insert(hold.id, hold);
+                    let mut holds = Vec::new();
+                    for debit in order.legs.debits() {
+                        let hold = LockedHold {
+                            account_id: debit.account_id,
+                            ..review_hold(0, debit.amount.minor())
+                        };
+                        holds.push(hold.id);
+                        book.holds.insert(hold.id, hold);
+                    }
+                    self.in_review.push((order, holds));
                     vec![]
                 }
                 Verdict::Blocked => vec![],
@@ -1119,13 +1170,42 @@ mod tests {
                     let verdict = book.decide(&order, &scored(decision));
                     verdict.map_or(vec![], |verdict| self.record(book, order, verdict))
                 }
+                Step::Several {
+                    amounts,
+                    least,
+                    decision,
+                } => {
+                    let leg = |account: u128, direction, minor: i64| LegOrder {
+                        account_id: account_id(account),
+                        direction,
+                        amount: amount(minor),
+                        currency: "USD".parse().unwrap(),
+                        available_balance: None,
+                    };
+                    let mut legs = vec![leg(1, Direction::Debit, amounts.iter().sum())];
+                    legs[0].available_balance = least.map(|least| Condition {
+                        gte: Some(least),
+                        lte: None,
+                    });
+                    for (account, minor) in (2..5).zip(amounts) {
+                        legs.push(leg(account, Direction::Credit, minor));
+                    }
+                    let legs = Legs::parse(legs).unwrap();
+                    let order = TransferOrder::new(TransferKind::Transfer, legs, Note::default(), holder(1));
+                    let verdict = book.decide(&order, &scored(decision));
+                    let legs = verdict.map_or(vec![], |verdict| self.record(book, order, verdict));
+                    if let (Some(least), false) = (least, legs.is_empty()) {
+                        assert!(book.account(account_id(1)).unwrap().available().unwrap() >= least);
+                    }
+                    legs
+                }
                 Step::Settle { index, approve } if index < self.in_review.len() => {
-                    let (order, hold) = self.in_review.remove(index);
+                    let (order, holds) = self.in_review.remove(index);
                     if approve {
-                        let verdict = book.approve(&order, hold).unwrap();
+                        let verdict = book.approve(&order, &holds).unwrap();
                         self.record(book, order, verdict)
                     } else {
-                        book.reject(&order, hold).unwrap();
+                        book.reject(&order, &holds).unwrap();
                         vec![]
                     }
                 }
@@ -1170,24 +1250,20 @@ mod tests {
                     reverse,
                 } if index < self.posted.len() => {
                     let original = self.posted[index].clone();
-                    let back = TransferOrder {
-                        id: TransferId::new(),
-                        kind: if reverse {
-                            TransferKind::Reversal
-                        } else {
-                            TransferKind::Refund
-                        },
-                        debit_account_id: original.credit_account_id,
-                        credit_account_id: original.debit_account_id,
-                        amount: if reverse { original.amount } else { amount(minor) },
-                        original_transfer_id: Some(original.id),
-                        initiated_by: book
-                            .account(original.credit_account_id)
-                            .unwrap()
-                            .holder_id
-                            .unwrap_or(holder(9)),
-                        ..original.clone()
+                    let (kind, legs) = match (reverse, original.legs.as_pair()) {
+                        (false, Some((debit, credit))) => {
+                            let legs = (credit.account_id, debit.account_id, amount(minor), debit.currency);
+                            (TransferKind::Refund, Legs::pair(legs.0, legs.1, legs.2, legs.3))
+                        }
+                        _ => (TransferKind::Reversal, original.legs.reversed()),
                     };
+                    let payer = legs.debits().next().unwrap().account_id;
+                    let payer = book.account(payer).unwrap().holder_id.unwrap_or(holder(9));
+                    let back = TransferOrder {
+                        original_transfer_id: Some(original.id),
+                        ..TransferOrder::new(kind, legs, Note::default(), payer)
+                    };
+                    let reverse = kind == TransferKind::Reversal;
                     let verdict = if reverse {
                         book.propose_reversal(&back, original.id)
                     } else {

@@ -14,7 +14,8 @@ use shared::{Amount, Currency};
 use utoipa::ToSchema;
 
 use crate::book::Refusal;
-use crate::transfer::{Description, Metadata, TransferKind, TransferOrder};
+use crate::leg::Legs;
+use crate::transfer::{Description, Metadata, Note, TransferKind, TransferOrder};
 
 /// What somebody wants to set aside.
 #[derive(Clone, Debug)]
@@ -62,16 +63,17 @@ impl HoldOrder {
     pub fn as_transfer(&self) -> TransferOrder {
         TransferOrder {
             id: TransferId::from_uuid(self.id.uuid()),
-            kind: TransferKind::Transfer,
-            debit_account_id: self.account_id,
-            credit_account_id: self.credit_account_id,
-            amount: self.amount,
-            currency: self.currency,
-            description: None,
-            metadata: None,
-            initiated_by: self.initiated_by,
-            captured_hold_id: None,
-            original_transfer_id: None,
+            ..TransferOrder::new(
+                TransferKind::Transfer,
+                Legs::pair(
+                    self.account_id,
+                    self.credit_account_id,
+                    self.amount,
+                    self.currency,
+                ),
+                Note::default(),
+                self.initiated_by,
+            )
         }
     }
 }
@@ -92,8 +94,7 @@ pub struct CaptureOrder {
     pub transfer_id: TransferId,
     /// All that is left unless told.
     pub amount: Option<Amount>,
-    pub description: Option<Description>,
-    pub metadata: Option<Metadata>,
+    pub note: Note,
     pub initiated_by: UserId,
 }
 
@@ -160,18 +161,16 @@ impl LockedHold {
         if amount > remaining {
             return Err(Refusal::HoldExceeded);
         }
+        let minor = Amount::try_from(amount).map_err(|_| Refusal::HoldEnded)?;
         let order = TransferOrder {
             id: capture.transfer_id,
-            kind: TransferKind::Capture,
-            debit_account_id: self.account_id,
-            credit_account_id: terms.credit_account_id,
-            amount: Amount::try_from(amount).map_err(|_| Refusal::HoldEnded)?,
-            currency: terms.currency,
-            description: capture.description.clone(),
-            metadata: capture.metadata.clone(),
-            initiated_by: capture.initiated_by,
             captured_hold_id: Some(self.id),
-            original_transfer_id: None,
+            ..TransferOrder::new(
+                TransferKind::Capture,
+                Legs::pair(self.account_id, terms.credit_account_id, minor, terms.currency),
+                capture.note.clone(),
+                capture.initiated_by,
+            )
         };
         self.captured = self.captured.checked_add(amount).ok_or(Refusal::HoldExceeded)?;
         Ok(order)

@@ -23,12 +23,15 @@ pub const CHECKS: [Check; 9] = [
     Check {
         code: "I2",
         title: "The postings of each transfer sum to zero, and posted transfers have them",
-        violations: "SELECT format('transfer %s: %s postings, sum %s', coalesce(id, transfer_id), legs, total)
+        violations: "SELECT format('transfer %s: %s postings, out of balance in %s currencies', coalesce(id, transfer_id), written, unbalanced)
             FROM transfers FULL JOIN (
-                SELECT transfer_id, count(*) AS legs, sum(CASE direction WHEN 'credit' THEN amount ELSE -amount END) AS total
-                FROM postings GROUP BY transfer_id
-            ) AS written ON transfer_id = id
-            WHERE (status = 'posted') IS DISTINCT FROM (coalesce(legs, 0) = 2) OR coalesce(legs, 0) NOT IN (0, 2) OR total <> 0",
+                SELECT transfer_id, sum(postings) AS written, count(*) FILTER (WHERE total <> 0) AS unbalanced FROM (
+                    SELECT transfer_id, count(*) AS postings, sum(CASE direction WHEN 'credit' THEN amount ELSE -amount END) AS total
+                    FROM postings GROUP BY transfer_id, currency
+                ) AS by_currency GROUP BY transfer_id
+            ) AS legs_of ON transfer_id = id
+            WHERE unbalanced > 0 OR coalesce(written, 0) <>
+                CASE WHEN status = 'posted' THEN coalesce(jsonb_array_length(legs), 2) ELSE 0 END",
     },
     Check {
         code: "I3",

@@ -18,7 +18,8 @@ pub use writes::decision_word;
 use std::time::Duration;
 
 use bytestring::ByteString;
-use shared::clients::ml::MlClient;
+use chrono::{DateTime, Utc};
+use shared::clients::ml::{MlClient, ScoreRequest};
 use shared::id::{AccountId, HoldId, TransferId};
 use shared::request_context::{self, RequestContext};
 use shared::{ApiError, Clock, Db, Outcome};
@@ -35,6 +36,7 @@ use crate::transfer::{ReviewDecision, TransferOrder};
 
 /// Requests that may wait in one lane. A full queue is a 503 at once, never an unbounded wait.
 const QUEUE_LENGTH: usize = 4096;
+/// Items that are decided together.
 const MAX_BATCH: usize = 1024;
 /// Batches that may stand between the two halves of a lane.
 const SCORED_BATCHES: usize = 2;
@@ -79,21 +81,22 @@ impl Subject {
 }
 
 impl Work {
-    /// Debit account first. The accounts of what is there already never change.
-    fn accounts(&self) -> [AccountId; 2] {
+    /// Every account that it is about. Those of what is there already never change.
+    fn accounts(&self) -> Vec<AccountId> {
+        let of_order = |order: &TransferOrder| order.legs.iter().map(|leg| leg.account_id).collect();
         match self {
-            Self::Post(order) | Self::Return(order) => [order.debit_account_id, order.credit_account_id],
-            Self::Decide(decision) => [decision.order.debit_account_id, decision.order.credit_account_id],
-            Self::PlaceHold(order) => [order.account_id, order.credit_account_id],
-            Self::ChangeHold(command) => [command.account_id, command.credit_account_id],
+            Self::Post(order) | Self::Return(order) => of_order(order),
+            Self::Decide(decision) => of_order(&decision.order),
+            Self::PlaceHold(order) => vec![order.account_id, order.credit_account_id],
+            Self::ChangeHold(command) => vec![command.account_id, command.credit_account_id],
         }
     }
 
-    fn hold(&self) -> Option<HoldId> {
+    fn holds(&self) -> &[HoldId] {
         match self {
-            Self::Decide(decision) => Some(decision.hold_id),
-            Self::ChangeHold(command) => Some(command.hold_id),
-            Self::Post(_) | Self::Return(_) | Self::PlaceHold(_) => None,
+            Self::Decide(decision) => &decision.hold_ids,
+            Self::ChangeHold(command) => std::slice::from_ref(&command.hold_id),
+            Self::Post(_) | Self::Return(_) | Self::PlaceHold(_) => &[],
         }
     }
 
@@ -118,11 +121,11 @@ impl Work {
         }
     }
 
-    /// What ml-service is asked about before it is decided.
-    fn to_score(&self) -> Option<TransferOrder> {
+    /// What ml-service is asked before it is decided.
+    fn score_request(&self, now: DateTime<Utc>) -> Option<ScoreRequest> {
         match self {
-            Self::Post(order) if order.kind.is_scored() => Some(order.clone()),
-            Self::PlaceHold(order) => Some(order.as_transfer()),
+            Self::Post(order) if order.kind.is_scored() => order.score_request(now),
+            Self::PlaceHold(order) => order.as_transfer().score_request(now),
             _ => None,
         }
     }
@@ -138,12 +141,41 @@ pub struct Answer {
     pub replayed: bool,
 }
 
+impl Answer {
+    /// What a client gets of an error.
+    pub fn of_problem(error: &ApiError) -> Result<Self, ApiError> {
+        Ok(Self {
+            status: error.status().as_u16(),
+            body: serde_json::to_string(&error.problem())
+                .map_err(ApiError::internal)?
+                .into(),
+            replayed: false,
+        })
+    }
+}
+
+/// One thing that is asked for, under its key.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub work: Work,
+    pub claim: Claim,
+}
+
+/// How the items of a request belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// All of them happen, or none.
+    Atomic,
+    /// The same, and then nothing of it is kept, keys included.
+    DryRun,
+}
+
 struct Job {
-    work: Work,
-    claim: Claim,
+    items: Vec<Item>,
+    mode: Mode,
     /// Of the request, for the answers that name it.
     context: Option<RequestContext>,
-    reply: oneshot::Sender<Result<Answer, ApiError>>,
+    reply: oneshot::Sender<Result<Vec<Answer>, ApiError>>,
 }
 
 /// What the lane consults besides the database.
@@ -196,26 +228,37 @@ impl Lanes {
 
     /// Decides `work` durably, or tells that it did not happen, or that this is not known.
     pub async fn submit(&self, work: Work, claim: Claim) -> Result<Answer, ApiError> {
+        self.decide(work, claim, Mode::Atomic).await
+    }
+
+    /// Decides one thing.
+    pub async fn decide(&self, work: Work, claim: Claim, mode: Mode) -> Result<Answer, ApiError> {
+        let answers = self.submit_all(vec![Item { work, claim }], mode).await?;
+        answers.into_iter().next().ok_or_else(outcome_unknown)
+    }
+
+    /// Decides all `items` together, and answers each in their order.
+    pub async fn submit_all(&self, items: Vec<Item>, mode: Mode) -> Result<Vec<Answer>, ApiError> {
         let (reply, answer) = oneshot::channel();
-        let queue = self.queue_of(&work).ok_or_else(overloaded)?;
+        let queue = self.queue_of(&items).ok_or_else(overloaded)?;
         let job = Job {
-            work,
-            claim,
+            items,
+            mode,
             context: request_context::current(),
             reply,
         };
         queue.try_send(job).map_err(|_| overloaded())?;
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answers)) => answers,
             Ok(Err(_)) | Err(_) => Err(outcome_unknown()),
         }
     }
 
     /// The same account's requests meet in the same lane, so that lanes of one process do not wait for each other.
-    fn queue_of(&self, work: &Work) -> Option<&mpsc::Sender<Job>> {
+    fn queue_of(&self, items: &[Item]) -> Option<&mpsc::Sender<Job>> {
         let lanes = u128::try_from(self.queues.len()).ok()?;
-        let [debit, _] = work.accounts();
-        let lane = debit.uuid().as_u128().checked_rem(lanes)?;
+        let first = *items.first()?.work.accounts().first()?;
+        let lane = first.uuid().as_u128().checked_rem(lanes)?;
         self.queues.get(usize::try_from(lane).ok()?)
     }
 }
@@ -243,24 +286,37 @@ async fn gather_and_score(
     shutdown: CancellationToken,
 ) {
     loop {
-        let mut jobs = Vec::with_capacity(64);
-        tokio::select! {
+        let first = tokio::select! {
             biased;
-            received = waiting.recv_many(&mut jobs, MAX_BATCH) => if received == 0 { break },
+            received = waiting.recv() => received,
             () = shutdown.cancelled() => {
                 // What is queued was accepted and is decided; nothing more is taken in.
                 waiting.close();
-                if waiting.recv_many(&mut jobs, MAX_BATCH).await == 0 {
-                    break;
-                }
+                waiting.recv().await
             }
-        }
+        };
+        let Some(first) = first else { break };
+        let jobs = gather(first, &mut waiting);
         let depth = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
         metrics::gauge!("lane_queue_depth", "lane" => number.to_string()).set(depth);
         if scored.send(score(&scorer, jobs).await).await.is_err() {
             break;
         }
     }
+}
+
+/// `first` and what waits behind it, up to [`MAX_BATCH`] items or the request that goes beyond it.
+fn gather(first: Job, waiting: &mut mpsc::Receiver<Job>) -> Vec<Job> {
+    let mut items = first.items.len();
+    let mut jobs = Vec::with_capacity(64);
+    jobs.push(first);
+    while items < MAX_BATCH
+        && let Ok(job) = waiting.try_recv()
+    {
+        items = items.saturating_add(job.items.len());
+        jobs.push(job);
+    }
+    jobs
 }
 
 /// The second half: decides and commits. While it does, the next batch is gathered and scored; when several have been, they

@@ -16,6 +16,7 @@ pub mod integrity;
 pub mod lane;
 pub mod late_scoring;
 pub mod ledger_account;
+pub mod leg;
 pub mod outbox;
 pub mod payment;
 pub mod routes;
@@ -85,7 +86,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     background.close();
 
     let readiness = readiness(&db, &lanes);
-    let state = web::Data::new(State::new(db, lanes, config.sandbox_rail));
+    let state = web::Data::new(State::new(db, lanes, config.clock.clone(), config.sandbox_rail));
     let verifier = web::Data::new(AccessTokenVerifier::from_auth_service(auth, config.clock.clone()));
     let tokens = web::Data::new(tokens);
     let server = Server {

@@ -8,6 +8,7 @@ use crate::{hold, idempotency_key, integrity, ledger_account, payment, transfer}
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
         .service(transfer::handlers::create_transfer)
+        .service(transfer::batches::create_transfer_batch)
         .service(transfer::handlers::list_transfers)
         .service(transfer::handlers::get_transfer)
         .service(transfer::handlers::approve_transfer)

@@ -78,16 +78,23 @@ diesel::table! {
 }
 
 diesel::table! {
+    transfer_parties (holder_id, transfer_id) {
+        holder_id -> Uuid,
+        transfer_id -> Uuid,
+    }
+}
+
+diesel::table! {
     transfers (id) {
         id -> Uuid,
         kind -> Text,
         status -> Text,
-        debit_account_id -> Uuid,
-        credit_account_id -> Uuid,
+        debit_account_id -> Nullable<Uuid>,
+        credit_account_id -> Nullable<Uuid>,
         debit_holder_id -> Nullable<Uuid>,
         credit_holder_id -> Nullable<Uuid>,
-        amount -> Int8,
-        currency -> Text,
+        amount -> Nullable<Int8>,
+        currency -> Nullable<Text>,
         description -> Nullable<Text>,
         metadata -> Nullable<Jsonb>,
         initiated_by -> Uuid,
@@ -103,6 +110,9 @@ diesel::table! {
         original_transfer_id -> Nullable<Uuid>,
         refunded -> Int8,
         reversal_id -> Nullable<Uuid>,
+        legs -> Nullable<Jsonb>,
+        reference -> Nullable<Text>,
+        effective_date -> Nullable<Date>,
     }
 }
 
@@ -112,5 +122,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     ledger_accounts,
     outbox,
     postings,
+    transfer_parties,
     transfers,
 );

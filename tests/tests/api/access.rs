@@ -18,17 +18,19 @@ const PUBLIC: [(&str, &str); 4] = [
 enum WrongOwner {
     /// This status and code.
     Refused(u16, &'static str),
+    /// 200, with this code for each item.
+    ItemsRefused(&'static str),
     /// 200, with nothing of the owner's in it.
     ShowsNothing,
     /// It is about the caller alone: no part of the request names anything of somebody else's.
     OnlyOwn,
 }
-use WrongOwner::{OnlyOwn, Refused, ShowsNothing};
+use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 28] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 29] = [
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
@@ -72,6 +74,11 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 28] = [
         "POST /api/v1/transfers",
         Some(transfer),
         Refused(422, "account_not_found"),
+    ),
+    (
+        "POST /api/v1/transfer-batches",
+        Some(batch),
+        ItemsRefused("account_not_found"),
     ),
     ("GET /api/v1/transfers", None, ShowsNothing),
     (
@@ -226,6 +233,10 @@ fn reversal(_: &Owned) -> Value {
     json!({ "description": "Not mine" })
 }
 
+fn batch(owned: &Owned) -> Value {
+    json!({ "mode": "atomic", "items": [{ "key": new_key(), "transfer": transfer(owned) }] })
+}
+
 fn payment(owned: &Owned) -> Value {
     json!({ "account_id": owned.account_id, "amount": 100, "currency": "USD" })
 }
@@ -309,6 +320,13 @@ async fn nobody_reaches_what_is_somebody_elses() {
             Refused(status, code) => {
                 let answer = owned.call(&stranger, operation, *body).await;
                 answer.must_be_problem(*status, code);
+            }
+            ItemsRefused(code) => {
+                let answer = owned.call(&stranger, operation, *body).await.must_be(200);
+                assert_eq!(
+                    answer["results"][0]["body"]["code"], *code,
+                    "{operation}: {answer}"
+                );
             }
             ShowsNothing => {
                 let answer = owned.call(&stranger, operation, *body).await;

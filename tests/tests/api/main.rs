@@ -12,6 +12,7 @@ mod auth;
 mod concurrency;
 mod gateway;
 mod holds;
+mod legs;
 mod outages;
 mod processes;
 mod returns;

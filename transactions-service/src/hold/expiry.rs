@@ -13,6 +13,7 @@ use super::queries::{self, HoldRow};
 use super::{CaptureOrder, HoldAction, HoldCommand};
 use crate::idempotency_key::Claim;
 use crate::lane::{Lanes, Work};
+use crate::transfer::Note;
 
 const PAUSE: Duration = Duration::from_secs(1);
 const BATCH: i64 = 256;
@@ -52,8 +53,7 @@ async fn end(db: &Db, lanes: &Lanes, row: HoldRow, expired: bool) -> Result<(), 
         let capture = CaptureOrder {
             transfer_id: TransferId::new(),
             amount: None,
-            description: None,
-            metadata: None,
+            note: Note::default(),
             initiated_by: PLATFORM,
         };
         ("capture", HoldAction::Capture(capture))

@@ -15,7 +15,7 @@ use crate::idempotency_key::Claim;
 use crate::lane::Work;
 use crate::state::State;
 use crate::transfer::handlers::respond;
-use crate::transfer::{Description, Metadata, TransferRecord};
+use crate::transfer::{Description, Metadata, Note, Reference, TransferRecord};
 
 const MAX_SECONDS: i32 = 31 * 24 * 3600;
 const DEFAULT_SECONDS: i32 = 7 * 24 * 3600;
@@ -155,6 +155,7 @@ pub struct CaptureHold {
     pub amount: Option<Amount>,
     pub description: Option<Description>,
     pub metadata: Option<Metadata>,
+    pub reference: Option<Reference>,
 }
 
 /// Post what was set aside to the payee, or a part of it. For both sides of the hold.
@@ -190,8 +191,12 @@ pub async fn capture_hold(
     let capture = CaptureOrder {
         transfer_id: TransferId::new(),
         amount: request.amount,
-        description: request.description,
-        metadata: request.metadata,
+        note: Note {
+            description: request.description,
+            metadata: request.metadata,
+            reference: request.reference,
+            effective_date: None,
+        },
         initiated_by: principal.user_id,
     };
     submit(&state, claim, row, HoldAction::Capture(capture)).await

@@ -1,9 +1,8 @@
 //! One batch of a lane, from the queue to the replies.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::clients::ml::{Score, ScoreBatch, ScoreRequest};
 use shared::id::{AccountId, EventId, HoldId, TransferId, UserId};
@@ -11,8 +10,10 @@ use shared::idempotency::key_reused;
 use shared::{ApiError, Outcome};
 
 use super::store::{Store, StoreError};
-use super::writes::{NewEvent, NewHold, NewKey, NewTransfer, Opened, ReviewOutcome, StoredKey, Writes};
-use super::{Answer, Job, Scorer, Subject, Work, outcome_unknown};
+use super::writes::{
+    NewEvent, NewHold, NewKey, NewParty, NewTransfer, Opened, ReviewOutcome, StoredKey, Writes,
+};
+use super::{Answer, Item, Job, Mode, Scorer, Subject, Work, outcome_unknown};
 use crate::book::{Book, Refusal, Scoring, Verdict};
 use crate::hold::{HoldAction, HoldCommand, HoldOrder, HoldRecord, LockedHold};
 use crate::transfer::{
@@ -23,39 +24,34 @@ use crate::transfer::{
 /// How often a batch is tried when its connection breaks or another lane claims one of its keys first.
 const MAX_ATTEMPTS: u32 = 4;
 
-/// A request with its fraud score, if one was asked for and came in time.
+/// What ml-service takes in one call.
+const MAX_SCORED_AT_ONCE: usize = 1024;
+
+/// A request with its fraud scores, where they were asked for and came in time.
 pub(super) struct ScoredJob {
     job: Job,
-    score: Option<Score>,
+    /// One for each item.
+    scores: Vec<Option<Score>>,
 }
 
 /// One call for the whole batch. Without an answer in time there are no scores, and the fallback policy decides.
 pub(super) async fn score(scorer: &Scorer, jobs: Vec<Job>) -> Vec<ScoredJob> {
-    let transfers: Vec<ScoreRequest> = score_requests(&jobs, scorer.clock.now());
-    let mut scores = if transfers.is_empty() {
-        HashMap::new()
-    } else {
-        ask(scorer, transfers).await
-    };
+    let now = scorer.clock.now();
+    let items = jobs.iter().flat_map(|job| &job.items);
+    let transfers: Vec<ScoreRequest> = items.filter_map(|item| item.work.score_request(now)).collect();
+    let mut scores = HashMap::new();
+    for batch in transfers.chunks(MAX_SCORED_AT_ONCE) {
+        scores.extend(ask(scorer, batch.to_vec()).await);
+    }
     let scored = |job: Job| ScoredJob {
-        score: scores.remove(&TransferId::from_uuid(job.work.subject().uuid())),
+        scores: job
+            .items
+            .iter()
+            .map(|item| scores.remove(&TransferId::from_uuid(item.work.subject().uuid())))
+            .collect(),
         job,
     };
     jobs.into_iter().map(scored).collect()
-}
-
-fn score_requests(jobs: &[Job], requested_at: DateTime<Utc>) -> Vec<ScoreRequest> {
-    jobs.iter()
-        .filter_map(|job| job.work.to_score())
-        .map(|order| ScoreRequest {
-            transfer_id: order.id,
-            debit_account_id: order.debit_account_id,
-            credit_account_id: order.credit_account_id,
-            amount: order.amount.minor(),
-            currency: order.currency,
-            requested_at,
-        })
-        .collect()
 }
 
 async fn ask(scorer: &Scorer, transfers: Vec<ScoreRequest>) -> HashMap<TransferId, Score> {
@@ -84,9 +80,9 @@ pub(super) async fn decide_all(store: &mut Store, unscored_post_limit: i64, jobs
     while let Some(mut jobs) = waiting.pop() {
         match decide_with_retry(store, unscored_post_limit, &jobs).await {
             Ok(answers) => {
-                for (ScoredJob { job, .. }, answer) in jobs.into_iter().zip(answers) {
+                for (ScoredJob { job, .. }, answers) in jobs.into_iter().zip(answers) {
                     // A caller that has gone away is no reason to stop: its answer is stored under its key.
-                    drop(job.reply.send(Ok(answer)));
+                    drop(job.reply.send(Ok(answers)));
                 }
             }
             Err(StoreError::Rejected(error)) if jobs.len() > 1 => {
@@ -119,7 +115,7 @@ async fn decide_with_retry(
     store: &mut Store,
     unscored_post_limit: i64,
     jobs: &[ScoredJob],
-) -> Result<Vec<Answer>, StoreError> {
+) -> Result<Vec<Vec<Answer>>, StoreError> {
     let mut attempt = 1;
     loop {
         let error = match decide_once(store, unscored_post_limit, jobs).await {
@@ -140,7 +136,7 @@ async fn decide_once(
     store: &mut Store,
     unscored_post_limit: i64,
     jobs: &[ScoredJob],
-) -> Result<Vec<Answer>, StoreError> {
+) -> Result<Vec<Vec<Answer>>, StoreError> {
     let opened = store.open(jobs.iter().map(|scored| &scored.job)).await?;
     let mut batch = Batch::new(opened);
     let answers = jobs
@@ -163,6 +159,8 @@ struct Batch {
     opened: Opened,
     book: Book,
     writes: Writes,
+    /// Whether what is being decided is only tried.
+    dry_run: bool,
 }
 
 impl Batch {
@@ -176,42 +174,131 @@ impl Batch {
             xid: opened.xid,
             ..Writes::default()
         };
-        Self { opened, book, writes }
+        Self {
+            opened,
+            book,
+            writes,
+            dry_run: false,
+        }
     }
 
-    fn answer(&mut self, ScoredJob { job, score }: &ScoredJob, unscored_post_limit: i64) -> Answer {
-        let key = (job.claim.owner_id, job.claim.key.clone());
-        if let Some(stored) = self.opened.keys.get(&key) {
-            if stored.fingerprint == job.claim.fingerprint {
-                return Answer {
-                    replayed: true,
-                    ..stored.answer.clone()
-                };
-            }
-            return problem_answer(job, &key_reused());
-        }
-        let scoring = || scoring_of(score.as_ref(), unscored_post_limit);
-        let result = match &job.work {
-            Work::Post(order) if order.kind.is_scored() => self.post(order, scoring()),
-            Work::Post(order) => self.post(order, Scoring::Exempt),
-            Work::Return(order) => self.give_back(order),
-            Work::Decide(decision) => self.review(decision),
-            Work::PlaceHold(order) => self.place_hold(order, &scoring()),
-            Work::ChangeHold(command) => self.change_hold(command),
+    /// One answer for each item of a request.
+    fn answer(&mut self, ScoredJob { job, scores }: &ScoredJob, unscored_post_limit: i64) -> Vec<Answer> {
+        let scored = || {
+            let scoring = |score: &Option<Score>| scoring_of(score.as_ref(), unscored_post_limit);
+            job.items.iter().zip(scores.iter().map(scoring))
         };
-        let answer = result.unwrap_or_else(|error| problem_answer(job, &error));
-        // A repetition later in this batch finds the key like any other repetition.
+        match (job.mode, job.items.as_slice()) {
+            (Mode::DryRun, _) => self.try_out(|batch| batch.decide_items(job, scored())),
+            (Mode::Atomic, [item]) => {
+                let known = self.known_answer(job, item);
+                vec![known.unwrap_or_else(|| {
+                    let answers = self.decide_items(job, scored());
+                    let answer = answers
+                        .into_iter()
+                        .next()
+                        .unwrap_or_else(|| problem_answer(job, &not_decided()));
+                    self.claim(item, answer)
+                })]
+            }
+            (Mode::Atomic, items) => {
+                let known: Vec<Option<Answer>> =
+                    items.iter().map(|item| self.known_answer(job, item)).collect();
+                if known.iter().any(Option::is_some) {
+                    return replayed(job, known);
+                }
+                let answers = self.decide_together(job, scored());
+                items
+                    .iter()
+                    .zip(answers)
+                    .map(|(item, answer)| self.claim(item, answer))
+                    .collect()
+            }
+        }
+    }
+
+    /// What was answered under the item's key before, in an earlier batch or in this one.
+    fn known_answer(&self, job: &Job, Item { claim, .. }: &Item) -> Option<Answer> {
+        let stored = self.opened.keys.get(&(claim.owner_id, claim.key.clone()))?;
+        if stored.fingerprint != claim.fingerprint {
+            return Some(problem_answer(job, &key_reused()));
+        }
+        Some(Answer {
+            replayed: true,
+            ..stored.answer.clone()
+        })
+    }
+
+    /// Stores the answer under the item's key. A repetition later in this batch finds it like any other repetition.
+    fn claim(&mut self, Item { work, claim }: &Item, answer: Answer) -> Answer {
         let stored = StoredKey {
-            fingerprint: job.claim.fingerprint.to_vec(),
+            fingerprint: claim.fingerprint.to_vec(),
             answer: answer.clone(),
         };
-        self.opened.keys.insert(key, stored);
+        self.opened
+            .keys
+            .insert((claim.owner_id, claim.key.clone()), stored);
         self.writes.keys.push(NewKey {
-            claim: job.claim.clone(),
-            subject: job.work.subject(),
+            claim: claim.clone(),
+            subject: work.subject(),
             answer: answer.clone(),
         });
         answer
+    }
+
+    fn decide_items<'a>(
+        &mut self,
+        job: &Job,
+        items: impl Iterator<Item = (&'a Item, Scoring)>,
+    ) -> Vec<Answer> {
+        let decide = |(item, scoring): (&Item, Scoring)| {
+            let result = match &item.work {
+                Work::Post(order) if order.kind.is_scored() => self.post(order, scoring),
+                Work::Post(order) => self.post(order, Scoring::Exempt),
+                Work::Return(order) => self.give_back(order),
+                Work::Decide(decision) => self.review(decision),
+                Work::PlaceHold(order) => self.place_hold(order, &scoring),
+                Work::ChangeHold(command) => self.change_hold(command),
+            };
+            result.unwrap_or_else(|error| problem_answer(job, &error))
+        };
+        items.map(decide).collect()
+    }
+
+    /// All items, or none when one is refused.
+    fn decide_together<'a>(
+        &mut self,
+        job: &Job,
+        items: impl Iterator<Item = (&'a Item, Scoring)>,
+    ) -> Vec<Answer> {
+        let before = self.book.mark();
+        let earlier = std::mem::take(&mut self.writes);
+        let mut answers = self.decide_items(job, items);
+        let decided = std::mem::replace(&mut self.writes, earlier);
+        let Some(culprit) = answers.iter().position(|answer| answer.status >= 400) else {
+            self.writes.append(decided);
+            return answers;
+        };
+        self.book.undo_to(before);
+        let refused = problem_answer(job, &batch_refused(culprit));
+        for (index, answer) in answers.iter_mut().enumerate() {
+            if index != culprit {
+                *answer = refused.clone();
+            }
+        }
+        answers
+    }
+
+    /// What `decide` answers, and nothing of what it does.
+    fn try_out(&mut self, decide: impl FnOnce(&mut Self) -> Vec<Answer>) -> Vec<Answer> {
+        let before = self.book.mark();
+        let earlier = std::mem::take(&mut self.writes);
+        self.dry_run = true;
+        let answers = decide(self);
+        self.dry_run = false;
+        self.writes = earlier;
+        self.book.undo_to(before);
+        answers
     }
 
     fn post(&mut self, order: &TransferOrder, scoring: Scoring) -> Result<Answer, ApiError> {
@@ -241,24 +328,26 @@ impl Batch {
     ) -> Result<Answer, ApiError> {
         let now = self.opened.now;
         let (status, completed_at) = match verdict {
-            Verdict::Posted { .. } => (TransferStatus::Posted, Some(now)),
+            Verdict::Posted(_) => (TransferStatus::Posted, Some(now)),
             Verdict::InReview => (TransferStatus::InReview, None),
             Verdict::Blocked => (TransferStatus::Rejected, Some(now)),
         };
         let mut record = TransferRecord::new(order, status, now, completed_at);
+        record.dry_run = self.dry_run;
         let mut hold_id = None;
         match verdict {
-            Verdict::Posted { debit, credit } => self.writes.add_legs(order, debit, credit),
-            Verdict::InReview => hold_id = Some(self.hold_for_review(order)),
+            Verdict::Posted(legs) => self.writes.add_legs(order.id, legs),
+            Verdict::InReview => hold_id = self.hold_for_review(order),
             Verdict::Blocked => record = record.rejected_for(BLOCKED_BY_RISK),
         }
-        let answer = json_answer(201, &record)?;
+        let answer = json_answer(if self.dry_run { 200 } else { 201 }, &record)?;
         self.add_transfer_event(&record, &answer);
+        let (debit_holder_id, credit_holder_id) = self.holders_of(order);
         self.writes.transfers.push(NewTransfer {
             order: order.clone(),
             record,
-            debit_holder_id: self.holder_of(order.debit_account_id),
-            credit_holder_id: self.holder_of(order.credit_account_id),
+            debit_holder_id,
+            credit_holder_id,
             hold_id,
             risk,
         });
@@ -268,24 +357,48 @@ impl Batch {
         }
     }
 
-    fn hold_for_review(&mut self, order: &TransferOrder) -> HoldId {
-        let hold = LockedHold {
-            id: HoldId::new(),
-            account_id: order.debit_account_id,
-            amount: order.amount.minor(),
-            captured: 0,
-            released: 0,
-            expired: false,
-            terms: None,
-        };
-        let id = hold.id;
-        self.writes.holds.push(NewHold {
-            hold,
-            transfer_id: Some(order.id),
-            debit_holder_id: None,
-            credit_holder_id: None,
+    /// One hold for each debit; the transfer names the first.
+    fn hold_for_review(&mut self, order: &TransferOrder) -> Option<HoldId> {
+        let mut first = None;
+        for debit in order.legs.debits() {
+            let hold = LockedHold {
+                id: HoldId::new(),
+                account_id: debit.account_id,
+                amount: debit.amount.minor(),
+                captured: 0,
+                released: 0,
+                expired: false,
+                terms: None,
+            };
+            first.get_or_insert(hold.id);
+            self.writes.holds.push(NewHold {
+                hold,
+                transfer_id: Some(order.id),
+                debit_holder_id: None,
+                credit_holder_id: None,
+            });
+        }
+        first
+    }
+
+    /// Who pays, and who is paid. Of several payees each is written down as a party instead.
+    fn holders_of(&mut self, order: &TransferOrder) -> (Option<UserId>, Option<UserId>) {
+        let debit = order.legs.largest_debit();
+        let debit = debit.and_then(|leg| self.holder_of(leg.account_id));
+        if let Some((_, credit)) = order.legs.as_pair() {
+            return (debit, self.holder_of(credit.account_id));
+        }
+        let payees: BTreeSet<UserId> = order
+            .legs
+            .credits()
+            .filter_map(|leg| self.holder_of(leg.account_id))
+            .collect();
+        let parties = payees.into_iter().map(|holder_id| NewParty {
+            holder_id,
+            transfer_id: order.id,
         });
-        id
+        self.writes.parties.extend(parties);
+        (debit, None)
     }
 
     fn review(&mut self, decision: &ReviewDecision) -> Result<Answer, ApiError> {
@@ -293,11 +406,11 @@ impl Batch {
         let order = &decision.order;
         let mut record = TransferRecord::new(order, TransferStatus::Posted, decision.created_at, Some(now));
         if decision.approve {
-            if let Verdict::Posted { debit, credit } = self.book.approve(order, decision.hold_id)? {
-                self.writes.add_legs(order, debit, credit);
+            if let Verdict::Posted(legs) = self.book.approve(order, &decision.hold_ids)? {
+                self.writes.add_legs(order.id, legs);
             }
         } else {
-            self.book.reject(order, decision.hold_id)?;
+            self.book.reject(order, &decision.hold_ids)?;
             record.status = TransferStatus::Rejected;
             record = record.rejected_for(REJECTED_IN_REVIEW);
         }
@@ -411,6 +524,38 @@ fn verdict_refusal(status: TransferStatus) -> Option<ApiError> {
 fn hold_answer(status: u16, hold: &LockedHold) -> Result<Answer, ApiError> {
     let record = HoldRecord::of(hold).ok_or(Refusal::HoldEnded)?;
     json_answer(status, &record)
+}
+
+fn replayed(job: &Job, known: Vec<Option<Answer>>) -> Vec<Answer> {
+    let others = problem_answer(job, &batch_partly_done());
+    let all_known = known
+        .iter()
+        .all(|answer| answer.as_ref().is_some_and(|answer| answer.replayed));
+    let answers = known.into_iter().map(|answer| match answer {
+        Some(answer) if all_known || !answer.replayed => answer,
+        _ => others.clone(),
+    });
+    answers.collect()
+}
+
+fn batch_refused(culprit: usize) -> ApiError {
+    ApiError::unprocessable(
+        "batch_refused",
+        format!("Item {culprit} of this atomic batch was refused, so none of it happened."),
+    )
+    .outcome(Outcome::None)
+}
+
+fn batch_partly_done() -> ApiError {
+    ApiError::unprocessable(
+        "batch_partly_done",
+        "A key of this atomic batch was used before, in another request. Use new keys for a new batch.",
+    )
+    .outcome(Outcome::None)
+}
+
+fn not_decided() -> ApiError {
+    ApiError::internal(anyhow::anyhow!("an item was not decided"))
 }
 
 fn json_answer(status: u16, record: &impl Serialize) -> Result<Answer, ApiError> {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::store::StoreError;
 use super::writes::{Columns, Opened, Parameter, StoredKey, Writes};
-use super::{Answer, Job};
+use super::{Answer, Item, Job};
 use crate::hold::{HoldTerms, LockedHold};
 use crate::ledger_account::{AccountKind, LockedAccount, parse_status};
 use crate::transfer::LockedTransfer;
@@ -36,12 +36,14 @@ impl Wanted {
             key_owners: Vec::new(),
             keys: Vec::new(),
         };
-        for job in jobs {
-            wanted.accounts.extend(job.work.accounts().map(AccountId::uuid));
-            wanted.holds.extend(job.work.hold().map(HoldId::uuid));
-            wanted.transfers.extend(job.work.original().map(TransferId::uuid));
-            wanted.key_owners.push(job.claim.owner_id.uuid());
-            wanted.keys.push(job.claim.key.as_str().to_owned());
+        for Item { work, claim } in jobs.flat_map(|job| &job.items) {
+            wanted
+                .accounts
+                .extend(work.accounts().into_iter().map(AccountId::uuid));
+            wanted.holds.extend(work.holds().iter().map(|id| id.uuid()));
+            wanted.transfers.extend(work.original().map(TransferId::uuid));
+            wanted.key_owners.push(claim.owner_id.uuid());
+            wanted.keys.push(claim.key.as_str().to_owned());
         }
         wanted.accounts.sort_unstable();
         wanted.accounts.dedup();
@@ -57,6 +59,7 @@ pub struct Session {
     find_keys: Statement,
     claim_keys: Statement,
     insert_transfers: Statement,
+    insert_parties: Statement,
     insert_postings: Statement,
     update_accounts: Statement,
     insert_holds: Statement,
@@ -91,6 +94,7 @@ impl Session {
             find_keys: client.prepare(FIND_KEYS).await?,
             claim_keys: client.prepare(CLAIM_KEYS).await?,
             insert_transfers: client.prepare(INSERT_TRANSFERS).await?,
+            insert_parties: client.prepare(INSERT_PARTIES).await?,
             insert_postings: client.prepare(INSERT_POSTINGS).await?,
             update_accounts: client.prepare(UPDATE_ACCOUNTS).await?,
             insert_holds: client.prepare(INSERT_HOLDS).await?,
@@ -159,6 +163,7 @@ impl Session {
         let all = [
             (&self.update_accounts, &columns.accounts),
             (&self.insert_transfers, &columns.transfers),
+            (&self.insert_parties, &columns.parties),
             (&self.insert_postings, &columns.postings),
             (&self.insert_holds, &columns.holds),
             (&self.update_holds, &columns.hold_changes),
@@ -292,16 +297,20 @@ const CLAIM_KEYS: &str = "
 const INSERT_TRANSFERS: &str = "
     INSERT INTO transfers (id, kind, status, debit_account_id, credit_account_id, debit_holder_id, credit_holder_id,
         amount, currency, description, metadata, initiated_by, rejection_code, hold_id, risk_score, risk_decision,
-        risk_reasons, captured_hold_id, original_transfer_id, created_at, completed_at)
+        risk_reasons, captured_hold_id, original_transfer_id, legs, reference, effective_date, created_at, completed_at)
     SELECT id, kind, status, debit_account_id, credit_account_id, debit_holder_id, credit_holder_id,
         amount, currency, description, metadata::jsonb, initiated_by, rejection_code, hold_id, risk_score, risk_decision,
-        risk_reasons::jsonb, captured_hold_id, original_transfer_id, now(), CASE WHEN status <> 'in_review' THEN now() END
+        risk_reasons::jsonb, captured_hold_id, original_transfer_id, legs::jsonb, reference, effective_date, now(), CASE WHEN status <> 'in_review' THEN now() END
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::bigint[],
         $9::text[], $10::text[], $11::text[], $12::uuid[], $13::text[], $14::uuid[], $15::smallint[], $16::text[],
-        $17::text[], $18::uuid[], $19::uuid[])
+        $17::text[], $18::uuid[], $19::uuid[], $20::text[], $21::text[], $22::date[])
         AS new (id, kind, status, debit_account_id, credit_account_id, debit_holder_id, credit_holder_id, amount,
             currency, description, metadata, initiated_by, rejection_code, hold_id, risk_score, risk_decision,
-            risk_reasons, captured_hold_id, original_transfer_id)";
+            risk_reasons, captured_hold_id, original_transfer_id, legs, reference, effective_date)";
+
+const INSERT_PARTIES: &str = "
+    INSERT INTO transfer_parties (holder_id, transfer_id)
+    SELECT holder_id, transfer_id FROM unnest($1::uuid[], $2::uuid[]) AS new (holder_id, transfer_id)";
 
 const INSERT_POSTINGS: &str = "
     INSERT INTO postings (transfer_id, account_id, sequence, direction, amount, currency, balance_after, posted_at)

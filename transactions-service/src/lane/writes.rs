@@ -6,15 +6,16 @@ use bytestring::ByteString;
 use chrono::{DateTime, Utc};
 use shared::clients::ml::Decision;
 use shared::clients::transactions::Direction;
-use shared::id::{EventId, HoldId, TransferId, UserId};
+use shared::id::{AccountId, EventId, HoldId, TransferId, UserId};
 use shared::idempotency::IdempotencyKey;
+use shared::{Amount, Currency};
 
 use super::{Answer, Subject};
 use crate::book::Leg;
 use crate::hold::{HoldTerms, LockedHold};
 use crate::idempotency_key::Claim;
 use crate::ledger_account::LockedAccount;
-use crate::transfer::{Description, LockedTransfer, Risk, TransferOrder, TransferRecord};
+use crate::transfer::{Description, LockedTransfer, Reference, Risk, TransferOrder, TransferRecord};
 
 /// What the first round trip found, under locks that are held to the commit.
 pub struct Opened {
@@ -47,10 +48,15 @@ pub struct NewTransfer {
     pub risk: Option<Risk>,
 }
 
+/// Who is paid by a transfer with several legs.
+pub struct NewParty {
+    pub holder_id: UserId,
+    pub transfer_id: TransferId,
+}
+
 pub struct NewPosting {
     pub transfer_id: TransferId,
     pub leg: Leg,
-    pub currency: &'static str,
 }
 
 pub struct NewHold {
@@ -85,6 +91,7 @@ pub struct Writes {
     pub xid: i64,
     pub keys: Vec<NewKey>,
     pub transfers: Vec<NewTransfer>,
+    pub parties: Vec<NewParty>,
     pub postings: Vec<NewPosting>,
     pub accounts: Vec<LockedAccount>,
     pub holds: Vec<NewHold>,
@@ -95,15 +102,20 @@ pub struct Writes {
 }
 
 impl Writes {
-    pub fn add_legs(&mut self, order: &TransferOrder, debit: Leg, credit: Leg) {
-        let currency = order.currency.code();
-        for leg in [debit, credit] {
-            self.postings.push(NewPosting {
-                transfer_id: order.id,
-                leg,
-                currency,
-            });
-        }
+    pub fn add_legs(&mut self, transfer_id: TransferId, legs: Vec<Leg>) {
+        let postings = legs.into_iter().map(|leg| NewPosting { transfer_id, leg });
+        self.postings.extend(postings);
+    }
+
+    /// Adds what was decided on its own, all of it.
+    pub fn append(&mut self, mut more: Self) {
+        self.keys.append(&mut more.keys);
+        self.transfers.append(&mut more.transfers);
+        self.parties.append(&mut more.parties);
+        self.postings.append(&mut more.postings);
+        self.holds.append(&mut more.holds);
+        self.reviews.append(&mut more.reviews);
+        self.events.append(&mut more.events);
     }
 }
 
@@ -125,6 +137,7 @@ macro_rules! table {
 pub struct Columns<'a> {
     pub keys: Table<'a>,
     pub transfers: Table<'a>,
+    pub parties: Table<'a>,
     pub postings: Table<'a>,
     pub accounts: Table<'a>,
     pub holds: Table<'a>,
@@ -150,14 +163,14 @@ impl<'a> Columns<'a> {
                 |it| it.order.id.uuid(),
                 |it| it.order.kind.word(),
                 |it| it.record.status.word(),
-                |it| it.order.debit_account_id.uuid(),
-                |it| it.order.credit_account_id.uuid(),
+                |it| it.record.debit_account_id.map(AccountId::uuid),
+                |it| it.record.credit_account_id.map(AccountId::uuid),
                 |it| it.debit_holder_id.map(UserId::uuid),
                 |it| it.credit_holder_id.map(UserId::uuid),
-                |it| it.order.amount.minor(),
-                |it| it.order.currency.code(),
-                |it| it.order.description.as_ref().map(Description::as_str),
-                |it| it.order.metadata.as_ref().and_then(|pairs| serde_json::to_string(pairs).ok()),
+                |it| it.record.amount.map(Amount::minor),
+                |it| it.record.currency.map(Currency::code),
+                |it| it.order.note.description.as_ref().map(Description::as_str),
+                |it| it.order.note.metadata.as_ref().and_then(|pairs| serde_json::to_string(pairs).ok()),
                 |it| it.order.initiated_by.uuid(),
                 |it| it.record.rejection_code.as_deref(),
                 |it| it.hold_id.map(HoldId::uuid),
@@ -166,14 +179,18 @@ impl<'a> Columns<'a> {
                 |it| it.risk.as_ref().and_then(|risk| serde_json::to_string(&risk.reasons).ok()),
                 |it| it.order.captured_hold_id.map(HoldId::uuid),
                 |it| it.order.original_transfer_id.map(TransferId::uuid),
+                |it| it.record.legs.as_ref().and_then(|legs| serde_json::to_string(legs).ok()),
+                |it| it.order.note.reference.as_ref().map(Reference::as_str),
+                |it| it.order.note.effective_date,
             ),
+            parties: table!(writes.parties; |it| it.holder_id.uuid(), |it| it.transfer_id.uuid()),
             postings: table!(writes.postings;
                 |it| it.transfer_id.uuid(),
                 |it| it.leg.account_id.uuid(),
                 |it| it.leg.sequence,
                 |it| direction_word(it.leg.direction),
                 |it| it.leg.amount,
-                |it| it.currency,
+                |it| it.leg.currency.code(),
                 |it| it.leg.balance_after,
             ),
             accounts: table!(writes.accounts; |it| it.id.uuid(), |it| it.posted, |it| it.held, |it| it.version),

@@ -10,9 +10,10 @@ use utoipa::ToSchema;
 
 use super::handlers::respond;
 use super::queries;
-use super::{Description, Metadata, TransferKind, TransferOrder, TransferRecord};
+use super::{Description, Metadata, Note, Reference, TransferKind, TransferOrder, TransferRecord};
 use crate::idempotency_key::Claim;
 use crate::lane::Work;
+use crate::leg::Legs;
 use crate::state::State;
 
 /// Who proposes to undo a mistake. Another one of [`super::handlers::REVIEWERS`] decides.
@@ -25,6 +26,7 @@ pub struct RefundTransfer {
     pub amount: Amount,
     pub description: Option<Description>,
     pub metadata: Option<Metadata>,
+    pub reference: Option<Reference>,
 }
 
 /// Give back a transfer that you were paid, or a part of it.
@@ -63,21 +65,31 @@ pub async fn refund_transfer(
             "There is no such transfer, or it did not pay you.",
         ));
     }
-    let (original, _) = row.into_order()?;
-    if !matches!(original.kind, TransferKind::Transfer | TransferKind::Capture) {
+    let original = row.into_order()?;
+    let refundable = matches!(original.kind, TransferKind::Transfer | TransferKind::Capture);
+    let Some((debit, credit)) = original.legs.as_pair().filter(|_| refundable) else {
         return Err(ApiError::unprocessable(
             "not_refundable",
-            "Only what another account paid can be refunded. Send a deposit back with a withdrawal.",
+            "Only what one account paid to another can be refunded. Send a deposit back with a withdrawal.",
         )
         .outcome(Outcome::None));
-    }
+    };
     let request = request.into_inner();
-    let order = TransferOrder {
-        kind: TransferKind::Refund,
-        amount: request.amount,
+    let legs = Legs::pair(
+        credit.account_id,
+        debit.account_id,
+        request.amount,
+        credit.currency,
+    );
+    let note = Note {
         description: request.description,
         metadata: request.metadata,
-        ..original.given_back(&principal)
+        reference: request.reference,
+        effective_date: None,
+    };
+    let order = TransferOrder {
+        original_transfer_id: Some(original.id),
+        ..TransferOrder::new(TransferKind::Refund, legs, note, principal.user_id)
     };
     let answer = state.lanes.submit(Work::Return(order), claim).await?;
     Ok(respond(answer))
@@ -125,7 +137,7 @@ pub async fn reverse_transfer(
     let mut conn = state.db.connection().await?;
     let row = queries::find(&mut conn, *transfer_id).await?;
     drop(conn);
-    let (original, _) = row.into_order()?;
+    let original = row.into_order()?;
     if matches!(original.kind, TransferKind::Refund | TransferKind::Reversal) {
         return Err(ApiError::unprocessable(
             "not_reversible",
@@ -134,27 +146,20 @@ pub async fn reverse_transfer(
         .outcome(Outcome::None));
     }
     let request = request.into_inner();
-    let order = TransferOrder {
-        kind: TransferKind::Reversal,
+    let note = Note {
         description: Some(request.description),
         metadata: request.metadata,
-        ..original.given_back(&principal)
+        ..Note::default()
+    };
+    let order = TransferOrder {
+        original_transfer_id: Some(original.id),
+        ..TransferOrder::new(
+            TransferKind::Reversal,
+            original.legs.reversed(),
+            note,
+            principal.user_id,
+        )
     };
     let answer = state.lanes.submit(Work::Return(order), claim).await?;
     Ok(respond(answer))
-}
-
-impl TransferOrder {
-    /// The other way round.
-    fn given_back(&self, principal: &Principal) -> Self {
-        Self {
-            id: TransferId::new(),
-            debit_account_id: self.credit_account_id,
-            credit_account_id: self.debit_account_id,
-            initiated_by: principal.user_id,
-            captured_hold_id: None,
-            original_transfer_id: Some(self.id),
-            ..self.clone()
-        }
-    }
 }
