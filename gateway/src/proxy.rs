@@ -14,7 +14,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{self, Bytes};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, body};
-use shared::json::{self, MAX_BODY_BYTES, body_too_large};
+use shared::json::{self, body_too_large};
 use shared::trace::Span;
 use shared::{ApiError, Outcome, Principal, http_client};
 
@@ -85,23 +85,24 @@ async fn exchange(
     client: IpAddr,
 ) -> Result<HttpResponse, ApiError> {
     let upstream = gateway.upstream(service);
-    let body = read_body(request.headers(), payload).await?;
+    let max = routes::max_body_bytes(request.path());
+    let body = read_body(request.headers(), payload, max).await?;
     let build = || outgoing(upstream, request, client, &gateway.trusted_proxies, body.clone());
     let answer = send(upstream, request, is_repeatable(service, request), build).await?;
     respond(upstream, request, answer).await
 }
 
-async fn read_body(headers: &HeaderMap, payload: web::Payload) -> Result<Bytes, ApiError> {
+async fn read_body(headers: &HeaderMap, payload: web::Payload, max: usize) -> Result<Bytes, ApiError> {
     let length = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > MAX_BODY_BYTES) {
-        return Err(body_too_large());
+    if length.is_some_and(|length| length > max) {
+        return Err(body_too_large(max));
     }
     if length.unwrap_or(0) == 0 && !headers.contains_key(header::TRANSFER_ENCODING) {
         return Ok(Bytes::new());
     }
-    match tokio::time::timeout(BODY_TIMEOUT, json::read_body(payload)).await {
+    match tokio::time::timeout(BODY_TIMEOUT, json::read_body(payload, max)).await {
         Ok(body) => body,
         Err(_) => {
             let detail = "The body took too long to arrive.";

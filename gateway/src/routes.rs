@@ -16,15 +16,19 @@ pub enum Service {
 }
 
 /// Paths and all below them, the same on both sides of the gateway. A longer one comes before its own prefix.
-const TABLE: [(&str, Service); 7] = [
+const TABLE: [(&str, Service); 9] = [
     ("/api/v1/transfers", Service::Transactions),
+    ("/api/v1/holds", Service::Transactions),
     ("/api/v1/payments", Service::Transactions),
+    (TRANSFER_BATCHES, Service::Transactions),
     ("/api/v1/idempotency-keys", Service::Transactions),
     ("/api/v1/integrity", Service::Transactions),
     ("/api/v1/accounts", Service::Accounts),
     ("/api/v1/auth", Service::Auth),
     ("/.well-known/jwks.json", Service::Auth),
 ];
+
+const TRANSFER_BATCHES: &str = "/api/v1/transfer-batches";
 
 /// Attempts at a credential: without an access token, and under the strictest limit.
 const CREDENTIALS: [&str; 3] = [
@@ -61,6 +65,14 @@ pub fn find(path: &str) -> Option<(Service, Access)> {
         Access::Token
     };
     Some((service, access))
+}
+
+/// The most bytes that a body for `path` may have.
+pub fn max_body_bytes(path: &str) -> usize {
+    match path {
+        TRANSFER_BATCHES => 1024 * 1024,
+        _ => shared::json::MAX_BODY_BYTES,
+    }
 }
 
 /// Registers everything but the operational endpoints, inside the layer that makes requests strict and answers safe.

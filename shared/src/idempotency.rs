@@ -8,7 +8,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::HeaderValue;
 use actix_web::{FromRequest, HttpRequest};
 use aws_lc_rs::digest;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{ApiError, Outcome};
 
@@ -38,6 +38,14 @@ impl IdempotencyKey {
             let detail = "expected 1 to 255 letters, digits or ._~:@+=,-";
             ApiError::invalid("invalid_idempotency_key", "Idempotency-Key", detail).outcome(Outcome::None)
         })
+    }
+}
+
+impl<'de> Deserialize<'de> for IdempotencyKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let detail = "expected 1 to 255 letters, digits or ._~:@+=,-";
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(detail))
     }
 }
 

@@ -15,17 +15,18 @@ use crate::ApiError;
 /// The most bytes that a JSON body may have.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// The request's body. Request types deny unknown fields, and their fields are types that cannot hold a wrong value.
+/// The request's body, of at most `MAX` bytes. Request types deny unknown fields, and their fields are types that cannot hold
+/// a wrong value.
 #[derive(Debug)]
-pub struct Json<T>(pub T);
+pub struct Json<T, const MAX: usize = MAX_BODY_BYTES>(pub T);
 
-impl<T> Json<T> {
+impl<T, const MAX: usize> Json<T, MAX> {
     pub fn into_inner(self) -> T {
         self.0
     }
 }
 
-impl<T> Deref for Json<T> {
+impl<T, const MAX: usize> Deref for Json<T, MAX> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -33,7 +34,7 @@ impl<T> Deref for Json<T> {
     }
 }
 
-impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+impl<T: DeserializeOwned + 'static, const MAX: usize> FromRequest for Json<T, MAX> {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
@@ -56,14 +57,14 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             let body = body
                 .await
                 .map_err(|error| ApiError::bad_request("malformed_body", error.to_string()))?;
-            let bytes = read_body(body).await?;
+            let bytes = read_body(body, MAX).await?;
             parse(&bytes).map(Json)
         })
     }
 }
 
-/// The whole body, up to [`MAX_BODY_BYTES`]. Most bodies arrive in one piece, which is not copied.
-pub async fn read_body(mut body: web::Payload) -> Result<Bytes, ApiError> {
+/// The whole body, up to `max` bytes. Most bodies arrive in one piece, which is not copied.
+pub async fn read_body(mut body: web::Payload, max: usize) -> Result<Bytes, ApiError> {
     let mut whole = Bytes::new();
     while let Some(piece) = body.next().await {
         let broke_off = |error| {
@@ -71,8 +72,8 @@ pub async fn read_body(mut body: web::Payload) -> Result<Bytes, ApiError> {
                 .caused_by(anyhow::anyhow!("{error}"))
         };
         let piece = piece.map_err(broke_off)?;
-        if whole.len() + piece.len() > MAX_BODY_BYTES {
-            return Err(body_too_large());
+        if whole.len() + piece.len() > max {
+            return Err(body_too_large(max));
         }
         whole = if whole.is_empty() {
             piece
@@ -83,11 +84,11 @@ pub async fn read_body(mut body: web::Payload) -> Result<Bytes, ApiError> {
     Ok(whole)
 }
 
-pub fn body_too_large() -> ApiError {
+pub fn body_too_large(max: usize) -> ApiError {
     ApiError::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "body_too_large",
-        format!("The body may have at most {MAX_BODY_BYTES} bytes."),
+        format!("The body may have at most {max} bytes."),
     )
 }
 

@@ -298,6 +298,12 @@ impl Customer {
             .await
     }
 
+    pub async fn place_hold(&self, from: &str, to: &str, amount: i64, currency: &str) -> Answer {
+        let hold =
+            json!({ "account_id": from, "credit_account_id": to, "amount": amount, "currency": currency });
+        self.post_with_key("/api/v1/holds", &new_key(), hold).await
+    }
+
     /// The posted, held and available balance of an account.
     pub async fn balance(&self, account_id: &str) -> (i64, i64, i64) {
         let account = self

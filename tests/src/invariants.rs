@@ -9,7 +9,7 @@ use crate::client::{eventually, new_key};
 use crate::platform::Platform;
 
 /// Each query returns the rows that break the rule, as text.
-const RULES: [(&str, &str); 7] = [
+const RULES: [(&str, &str); 10] = [
     (
         "I1 postings sum to zero per currency",
         "SELECT currency || ': ' || sum(CASE direction WHEN 'credit' THEN amount ELSE -amount END)
@@ -21,17 +21,24 @@ const RULES: [(&str, &str); 7] = [
         "SELECT transfer.id || ' ' || transfer.status || ' has ' || coalesce(legs.count, 0) || ' postings'
          FROM transactions.transfers transfer
          FULL JOIN (
-             SELECT transfer_id, count(*), count(*) FILTER (WHERE direction = 'debit') AS debits,
+             SELECT transfer_id, count(*), count(DISTINCT account_id) AS accounts, count(*) FILTER (WHERE direction = 'debit') AS debits,
                  min(amount) AS least, max(amount) AS most, min(currency) AS currency, max(currency) AS other,
                  min(account_id::text) FILTER (WHERE direction = 'debit') AS debit_account,
                  min(account_id::text) FILTER (WHERE direction = 'credit') AS credit_account
              FROM transactions.postings GROUP BY transfer_id
          ) legs ON legs.transfer_id = transfer.id
-         WHERE CASE WHEN transfer.status = 'posted' THEN
+         WHERE CASE WHEN transfer.status = 'posted' AND transfer.several_legs IS NOT NULL THEN
+             legs.count IS DISTINCT FROM jsonb_array_length(transfer.several_legs) OR legs.accounts IS DISTINCT FROM legs.count
+             WHEN transfer.status = 'posted' THEN
              (legs.count, legs.debits, legs.least, legs.most, legs.currency, legs.other, legs.debit_account, legs.credit_account)
              IS DISTINCT FROM (2, 1, transfer.amount, transfer.amount, transfer.currency, transfer.currency,
                  transfer.debit_account_id::text, transfer.credit_account_id::text)
              ELSE transfer.id IS NULL OR legs.count IS NOT NULL END",
+    ),
+    (
+        "I2 the postings of a transfer sum to zero in each currency",
+        "SELECT transfer_id::text FROM transactions.postings GROUP BY transfer_id, currency
+         HAVING sum(CASE direction WHEN 'credit' THEN amount ELSE -amount END) <> 0",
     ),
     (
         "I3 a balance is the last balance_after and the sum of its postings",
@@ -72,6 +79,23 @@ const RULES: [(&str, &str); 7] = [
          LEFT JOIN transactions.holds hold ON hold.account_id = account.id
          GROUP BY account.id
          HAVING account.held <> coalesce(sum(hold.amount - hold.captured - hold.released), 0)",
+    ),
+    (
+        "I6 what was captured of a hold is the sum of its captures",
+        "SELECT hold.id::text FROM transactions.holds hold
+         LEFT JOIN transactions.transfers capture ON capture.captured_hold_id = hold.id AND capture.status = 'posted'
+         WHERE hold.kind = 'payment'
+         GROUP BY hold.id, hold.captured HAVING hold.captured <> coalesce(sum(capture.amount), 0)",
+    ),
+    (
+        "I6 refunds of a transfer sum to what it says was refunded, never more than its amount, and never beside a reversal",
+        "SELECT original.id::text FROM transactions.transfers original
+         LEFT JOIN transactions.transfers back ON back.original_transfer_id = original.id AND back.status <> 'rejected'
+         GROUP BY original.id, original.refunded, original.amount, original.reversal_id
+         HAVING original.refunded <> coalesce(sum(back.amount) FILTER (WHERE back.kind = 'refund'), 0)
+             OR original.refunded > original.amount
+             OR count(back.id) FILTER (WHERE back.kind = 'reversal') > 1
+             OR (original.refunded > 0 AND count(back.id) FILTER (WHERE back.kind = 'reversal') > 0)",
     ),
     (
         "a posting is in its account's currency",

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::Serialize;
-use shared::id::{TransferId, UserId};
+use shared::id::{HoldId, TransferId, UserId};
 use shared::idempotency::{self, IdempotencyKey};
 use shared::openapi::{AuthErrors, CommonErrors};
 use shared::{ApiError, Principal};
@@ -55,7 +55,11 @@ pub struct IdempotencyKeyRecord {
     #[schema(value_type = Object)]
     body: serde_json::Value,
     /// The transfer that the request made or would have made; there is none with this id when the answer is a refusal.
-    transfer_id: TransferId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transfer_id: Option<TransferId>,
+    /// The same of a request about a hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_id: Option<HoldId>,
     created_at: DateTime<Utc>,
 }
 
@@ -81,11 +85,13 @@ pub async fn get_idempotency_key(
     let mut conn = state.db.connection().await?;
     let row = find(&mut conn, principal.user_id, &key).await?;
     let body = serde_json::from_str(&row.body).map_err(ApiError::internal)?;
+    let is_hold = row.subject == "hold";
     Ok(web::Json(IdempotencyKeyRecord {
         key: row.key,
         status: row.status,
         body,
-        transfer_id: row.transfer_id,
+        transfer_id: (!is_hold).then_some(row.transfer_id),
+        hold_id: is_hold.then_some(HoldId::from_uuid(row.transfer_id.uuid())),
         created_at: row.created_at,
     }))
 }
@@ -98,6 +104,7 @@ struct KeyRow {
     status: i16,
     body: String,
     created_at: DateTime<Utc>,
+    subject: String,
 }
 
 async fn find(conn: &mut AsyncPgConnection, owner: UserId, key: &str) -> QueryResult<KeyRow> {

@@ -28,7 +28,7 @@ pub struct CheckResult {
     pub violations: Vec<String>,
 }
 
-pub const CHECKS: [Check; 8] = [
+pub const CHECKS: [Check; 9] = [
     Check {
         code: "I1",
         title: "All postings of a currency sum to zero",
@@ -39,12 +39,15 @@ pub const CHECKS: [Check; 8] = [
     Check {
         code: "I2",
         title: "The postings of each transfer sum to zero, and posted transfers have them",
-        violations: "SELECT format('transfer %s: %s postings, sum %s', coalesce(id, transfer_id), legs, total)
+        violations: "SELECT format('transfer %s: %s postings, out of balance in %s currencies', coalesce(id, transfer_id), written, unbalanced)
             FROM transfers FULL JOIN (
-                SELECT transfer_id, count(*) AS legs, sum(CASE direction WHEN 'credit' THEN amount ELSE -amount END) AS total
-                FROM postings GROUP BY transfer_id
-            ) AS written ON transfer_id = id
-            WHERE (status = 'posted') IS DISTINCT FROM (coalesce(legs, 0) = 2) OR coalesce(legs, 0) NOT IN (0, 2) OR total <> 0",
+                SELECT transfer_id, sum(postings) AS written, count(*) FILTER (WHERE total <> 0) AS unbalanced FROM (
+                    SELECT transfer_id, count(*) AS postings, sum(CASE direction WHEN 'credit' THEN amount ELSE -amount END) AS total
+                    FROM postings GROUP BY transfer_id, currency
+                ) AS by_currency GROUP BY transfer_id
+            ) AS legs_of ON transfer_id = id
+            WHERE unbalanced > 0 OR coalesce(written, 0) <>
+                CASE WHEN status = 'posted' THEN coalesce(jsonb_array_length(several_legs), 2) ELSE 0 END",
     },
     Check {
         code: "I3",
@@ -86,12 +89,23 @@ pub const CHECKS: [Check; 8] = [
             FROM holds WHERE captured < 0 OR released < 0 OR captured + released > amount",
     },
     Check {
+        code: "I6b",
+        title: "What was refunded of a transfer is the sum of its refunds, and it was reversed at most once",
+        violations: "SELECT format('transfer %s: refunded %s, refunds %s, reversals %s', original.id, original.refunded, refunds, reversals)
+            FROM transfers AS original LEFT JOIN LATERAL (
+                SELECT coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0) AS refunds,
+                    count(*) FILTER (WHERE kind = 'reversal') AS reversals
+                FROM transfers AS back WHERE back.original_transfer_id = original.id AND status <> 'rejected'
+            ) AS given_back ON true
+            WHERE refunded <> refunds OR refunded > amount OR reversals > 1 OR (reversals = 1) <> (reversal_id IS NOT NULL)",
+    },
+    Check {
         code: "I7",
         title: "Each stored answer that moved money has its transfer, and no refusal has one that posted",
         violations: "SELECT format('key %s of %s: status %s, transfer %s', key, owner_id, keys.status, transfers.status)
             FROM idempotency_keys AS keys LEFT JOIN transfers ON id = transfer_id
-            WHERE (keys.status = 201 AND id IS NULL)
-               OR (keys.status = 422 AND transfers.status = 'posted' AND decided_by IS NULL)",
+            WHERE subject = 'transfer' AND ((keys.status = 201 AND id IS NULL)
+               OR (keys.status = 422 AND transfers.status = 'posted' AND decided_by IS NULL))",
     },
     Check {
         code: "I9",

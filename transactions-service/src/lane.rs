@@ -18,13 +18,18 @@ pub use writes::decision_word;
 use std::time::Duration;
 
 use bytestring::ByteString;
-use shared::clients::ml::MlClient;
+use chrono::{DateTime, Utc};
+use metrics::Gauge;
+use shared::clients::ml::{MlClient, ScoreRequest};
+use shared::id::{AccountId, HoldId, TransferId};
 use shared::request_context::{self, RequestContext};
 use shared::{ApiError, Clock, Db, Outcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
+use crate::hold::{HoldAction, HoldCommand, HoldOrder};
 use crate::idempotency_key::Claim;
 use crate::lane::batch::{ScoredJob, decide_all, score};
 use crate::lane::store::Store;
@@ -32,6 +37,7 @@ use crate::transfer::{ReviewDecision, TransferOrder};
 
 /// Requests that may wait in one lane. A full queue is a 503 at once, never an unbounded wait.
 const QUEUE_LENGTH: usize = 4096;
+/// Items that are decided together.
 const MAX_BATCH: usize = 1024;
 /// Batches that may stand between the two halves of a lane.
 const SCORED_BATCHES: usize = 2;
@@ -41,15 +47,87 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// What a request wants.
 #[derive(Clone, Debug)]
 pub enum Work {
+    /// A new transfer or payment.
     Post(TransferOrder),
+    /// A refund, or a reversal that is proposed.
+    Return(TransferOrder),
+    /// A transfer in review, approved or rejected.
     Decide(ReviewDecision),
+    PlaceHold(HoldOrder),
+    ChangeHold(HoldCommand),
+}
+
+/// What a request is about; its answer and its facts name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Transfer(TransferId),
+    Hold(HoldId),
+}
+
+impl Subject {
+    pub fn uuid(self) -> Uuid {
+        match self {
+            Self::Transfer(id) => id.uuid(),
+            Self::Hold(id) => id.uuid(),
+        }
+    }
+
+    /// The database's word for its kind.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Transfer(_) => "transfer",
+            Self::Hold(_) => "hold",
+        }
+    }
 }
 
 impl Work {
-    pub fn order(&self) -> &TransferOrder {
+    /// Every account that it is about. Those of what is there already never change.
+    fn accounts(&self) -> Vec<AccountId> {
+        let of_order = |order: &TransferOrder| order.legs.iter().map(|leg| leg.account_id).collect();
         match self {
-            Self::Post(order) => order,
-            Self::Decide(decision) => &decision.order,
+            Self::Post(order) | Self::Return(order) => of_order(order),
+            Self::Decide(decision) => of_order(&decision.order),
+            Self::PlaceHold(order) => vec![order.account_id, order.credit_account_id],
+            Self::ChangeHold(command) => vec![command.account_id, command.credit_account_id],
+        }
+    }
+
+    fn holds(&self) -> &[HoldId] {
+        match self {
+            Self::Decide(decision) => &decision.hold_ids,
+            Self::ChangeHold(command) => std::slice::from_ref(&command.hold_id),
+            Self::Post(_) | Self::Return(_) | Self::PlaceHold(_) => &[],
+        }
+    }
+
+    /// The transfer that is given back.
+    fn original(&self) -> Option<TransferId> {
+        match self {
+            Self::Return(order) => order.original_transfer_id,
+            Self::Decide(decision) => decision.order.original_transfer_id,
+            Self::Post(_) | Self::PlaceHold(_) | Self::ChangeHold(_) => None,
+        }
+    }
+
+    fn subject(&self) -> Subject {
+        match self {
+            Self::Post(order) | Self::Return(order) => Subject::Transfer(order.id),
+            Self::Decide(decision) => Subject::Transfer(decision.order.id),
+            Self::PlaceHold(order) => Subject::Hold(order.id),
+            Self::ChangeHold(command) => match &command.action {
+                HoldAction::Capture(capture) => Subject::Transfer(capture.transfer_id),
+                _ => Subject::Hold(command.hold_id),
+            },
+        }
+    }
+
+    /// What ml-service is asked before it is decided.
+    fn score_request(&self, now: DateTime<Utc>) -> Option<ScoreRequest> {
+        match self {
+            Self::Post(order) if order.kind.is_scored() => order.score_request(now),
+            Self::PlaceHold(order) => order.as_transfer().score_request(now),
+            _ => None,
         }
     }
 }
@@ -64,12 +142,41 @@ pub struct Answer {
     pub replayed: bool,
 }
 
+impl Answer {
+    /// What a client gets of an error.
+    pub fn of_problem(error: &ApiError) -> Result<Self, ApiError> {
+        Ok(Self {
+            status: error.status().as_u16(),
+            body: serde_json::to_string(&error.problem())
+                .map_err(ApiError::internal)?
+                .into(),
+            replayed: false,
+        })
+    }
+}
+
+/// One thing that is asked for, under its key.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub work: Work,
+    pub claim: Claim,
+}
+
+/// How the items of a request belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// All of them happen, or none.
+    Atomic,
+    /// The same, and then nothing of it is kept, keys included.
+    DryRun,
+}
+
 struct Job {
-    work: Work,
-    claim: Claim,
+    items: Vec<Item>,
+    mode: Mode,
     /// Of the request, for the answers that name it.
     context: Option<RequestContext>,
-    reply: oneshot::Sender<Result<Answer, ApiError>>,
+    reply: oneshot::Sender<Result<Vec<Answer>, ApiError>>,
 }
 
 /// What the lane consults besides the database.
@@ -85,7 +192,29 @@ pub struct Scorer {
 /// The lanes of this process. More lanes change the waiting, never the result: the locks are in the database.
 #[derive(Clone)]
 pub struct Lanes {
-    queues: Vec<mpsc::Sender<Job>>,
+    queues: Vec<Queue>,
+}
+
+#[derive(Clone)]
+struct Queue {
+    jobs: mpsc::Sender<Job>,
+    depth: Gauge,
+}
+
+impl Queue {
+    fn new(lane: usize) -> (Self, mpsc::Receiver<Job>) {
+        let (jobs, waiting) = mpsc::channel(QUEUE_LENGTH);
+        let depth = metrics::gauge!("lane_queue_depth", "lane" => lane.to_string());
+        (Self { jobs, depth }, waiting)
+    }
+
+    /// Also tells how many wait, so that a lane that takes none is seen.
+    fn try_send(&self, job: Job) -> Result<(), ApiError> {
+        self.jobs.try_send(job).map_err(|_| overloaded())?;
+        let waiting = QUEUE_LENGTH.saturating_sub(self.jobs.capacity());
+        self.depth.set(u32::try_from(waiting).unwrap_or(u32::MAX));
+        Ok(())
+    }
 }
 
 impl Lanes {
@@ -99,10 +228,10 @@ impl Lanes {
     ) -> Self {
         let queues = (0..count.max(1))
             .map(|number| {
-                let (queue, waiting) = mpsc::channel(QUEUE_LENGTH);
+                let (queue, waiting) = Queue::new(number);
                 let (scored_queue, scored) = mpsc::channel(SCORED_BATCHES);
                 tracker.spawn(gather_and_score(
-                    number,
+                    queue.depth.clone(),
                     waiting,
                     scored_queue,
                     scorer.clone(),
@@ -117,35 +246,42 @@ impl Lanes {
 
     /// Whether every lane still takes requests. A lane whose task has died never will, so its replica must be replaced.
     pub fn are_running(&self) -> bool {
-        self.queues.iter().all(|queue| !queue.is_closed())
+        self.queues.iter().all(|queue| !queue.jobs.is_closed())
     }
 
     /// Decides `work` durably, or tells that it did not happen, or that this is not known.
     pub async fn submit(&self, work: Work, claim: Claim) -> Result<Answer, ApiError> {
+        self.decide(work, claim, Mode::Atomic).await
+    }
+
+    /// Decides one thing.
+    pub async fn decide(&self, work: Work, claim: Claim, mode: Mode) -> Result<Answer, ApiError> {
+        let answers = self.submit_all(vec![Item { work, claim }], mode).await?;
+        answers.into_iter().next().ok_or_else(outcome_unknown)
+    }
+
+    /// Decides all `items` together, and answers each in their order.
+    pub async fn submit_all(&self, items: Vec<Item>, mode: Mode) -> Result<Vec<Answer>, ApiError> {
         let (reply, answer) = oneshot::channel();
-        let queue = self.queue_of(&work).ok_or_else(overloaded)?;
+        let queue = self.queue_of(&items).ok_or_else(overloaded)?;
         let job = Job {
-            work,
-            claim,
+            items,
+            mode,
             context: request_context::current(),
             reply,
         };
-        queue.try_send(job).map_err(|_| overloaded())?;
+        queue.try_send(job)?;
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answers)) => answers,
             Ok(Err(_)) | Err(_) => Err(outcome_unknown()),
         }
     }
 
     /// The same account's requests meet in the same lane, so that lanes of one process do not wait for each other.
-    fn queue_of(&self, work: &Work) -> Option<&mpsc::Sender<Job>> {
+    fn queue_of(&self, items: &[Item]) -> Option<&Queue> {
         let lanes = u128::try_from(self.queues.len()).ok()?;
-        let lane = work
-            .order()
-            .debit_account_id
-            .uuid()
-            .as_u128()
-            .checked_rem(lanes)?;
+        let first = *items.first()?.work.accounts().first()?;
+        let lane = first.uuid().as_u128().checked_rem(lanes)?;
         self.queues.get(usize::try_from(lane).ok()?)
     }
 }
@@ -157,6 +293,7 @@ fn overloaded() -> ApiError {
 }
 
 fn outcome_unknown() -> ApiError {
+    metrics::counter!("lane_outcomes_unknown_total").increment(1);
     ApiError::unavailable(
         "outcome_unknown",
         "It is not known whether this was done. Repeat the request with the same Idempotency-Key to learn it.",
@@ -167,31 +304,43 @@ fn outcome_unknown() -> ApiError {
 /// The first half of a lane: takes all that waits, and has it scored. Ends when `shutdown` is cancelled and the queue is
 /// empty.
 async fn gather_and_score(
-    number: usize,
+    depth: Gauge,
     mut waiting: mpsc::Receiver<Job>,
     scored: mpsc::Sender<Vec<ScoredJob>>,
     scorer: Scorer,
     shutdown: CancellationToken,
 ) {
     loop {
-        let mut jobs = Vec::with_capacity(64);
-        tokio::select! {
+        let first = tokio::select! {
             biased;
-            received = waiting.recv_many(&mut jobs, MAX_BATCH) => if received == 0 { break },
+            received = waiting.recv() => received,
             () = shutdown.cancelled() => {
                 // What is queued was accepted and is decided; nothing more is taken in.
                 waiting.close();
-                if waiting.recv_many(&mut jobs, MAX_BATCH).await == 0 {
-                    break;
-                }
+                waiting.recv().await
             }
-        }
-        let depth = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
-        metrics::gauge!("lane_queue_depth", "lane" => number.to_string()).set(depth);
+        };
+        let Some(first) = first else { break };
+        let jobs = gather(first, &mut waiting);
+        depth.set(u32::try_from(waiting.len()).unwrap_or(u32::MAX));
         if scored.send(score(&scorer, jobs).await).await.is_err() {
             break;
         }
     }
+}
+
+/// `first` and what waits behind it, up to [`MAX_BATCH`] items or the request that goes beyond it.
+fn gather(first: Job, waiting: &mut mpsc::Receiver<Job>) -> Vec<Job> {
+    let mut items = first.items.len();
+    let mut jobs = Vec::with_capacity(64);
+    jobs.push(first);
+    while items < MAX_BATCH
+        && let Ok(job) = waiting.try_recv()
+    {
+        items = items.saturating_add(job.items.len());
+        jobs.push(job);
+    }
+    jobs
 }
 
 /// The second half: decides and commits. While it does, the next batch is gathered and scored; when several have been, they
@@ -210,8 +359,8 @@ mod tests {
 
     #[test]
     fn a_lane_whose_task_has_died_is_noticed() {
-        let (alive, _task) = mpsc::channel(1);
-        let (dead, task) = mpsc::channel(1);
+        let (alive, _task) = Queue::new(0);
+        let (dead, task) = Queue::new(1);
         let lanes = Lanes {
             queues: vec![alive, dead],
         };

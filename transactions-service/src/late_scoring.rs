@@ -10,7 +10,7 @@ use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Bool, Json, Jsonb, SmallInt, Text, Uuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use shared::clients::ml::{Score, ScoreBatch, ScoreRequest};
+use shared::clients::ml::{Score, ScoreBatch};
 use shared::id::{EventId, TransferId};
 use shared::{ApiError, Db};
 use tokio_util::sync::CancellationToken;
@@ -45,24 +45,11 @@ async fn score_once(db: &Db, scorer: &Scorer) -> Result<(), ApiError> {
     if rows.is_empty() {
         return Ok(());
     }
-    let requests = rows.iter().map(|row| ScoreRequest {
-        transfer_id: row.id,
-        debit_account_id: row.debit_account_id,
-        credit_account_id: row.credit_account_id,
-        amount: row.amount,
-        currency: row.currency,
-        requested_at: row.created_at,
-    });
-    let scores = scorer
-        .ml
-        .score(
-            &ScoreBatch {
-                transfers: requests.collect(),
-            },
-            DEADLINE,
-        )
-        .await?
-        .scores;
+    let mut transfers = Vec::with_capacity(rows.len());
+    for row in &rows {
+        transfers.extend(row.clone().into_order()?.score_request(row.created_at));
+    }
+    let scores = scorer.ml.score(&ScoreBatch { transfers }, DEADLINE).await?.scores;
     let mut scores: HashMap<TransferId, Score> = scores
         .into_iter()
         .map(|score| (score.transfer_id, score))
@@ -80,7 +67,9 @@ async fn score_once(db: &Db, scorer: &Scorer) -> Result<(), ApiError> {
 async fn find_unscored(conn: &mut AsyncPgConnection) -> QueryResult<Vec<TransferRow>> {
     TransferRow::query()
         // As literals: a partial index serves only what its condition is seen to imply.
-        .filter(sql::<Bool>("risk_decision IS NULL AND kind <> 'deposit'"))
+        .filter(sql::<Bool>(
+            "risk_decision IS NULL AND kind IN ('transfer', 'withdrawal')",
+        ))
         .order(transfers::id)
         .limit(BATCH)
         .load(conn)

@@ -1,6 +1,7 @@
 //! `transactions-service`: the ledger. It owns every row that money depends on.
 //!
 //! - [`transfer`]: transfers, payments over a rail, and reviews, as clients meet them
+//! - [`hold`]: money set aside in favour of another account
 //! - [`ledger_account`]: the accounts' balances and postings, for `accounts-service`
 //! - [`lane`]: the one way in which money moves; [`book`] holds the rules it decides by
 //! - [`idempotency_key`]: requests that can be repeated safely
@@ -9,11 +10,13 @@
 
 pub mod book;
 pub mod config;
+pub mod hold;
 pub mod idempotency_key;
 pub mod integrity;
 pub mod lane;
 pub mod late_scoring;
 pub mod ledger_account;
+pub mod leg;
 pub mod outbox;
 pub mod payment;
 pub mod routes;
@@ -78,6 +81,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let lanes = Lanes::start(config.lanes, &db, &scorer, &background, &served);
     background.spawn(outbox::relay(db.clone(), ml.clone(), shutdown.clone()));
     background.spawn(late_scoring::run(db.clone(), scorer, shutdown.clone()));
+    background.spawn(hold::expiry::run(db.clone(), lanes.clone(), shutdown.clone()));
     background.spawn(upkeep::run(db.clone(), shutdown.clone()));
     background.spawn(integrity::schedule::run(
         db.clone(),
@@ -87,7 +91,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     background.close();
 
     let readiness = readiness(&db, &lanes);
-    let state = web::Data::new(State::new(db, lanes, config.sandbox_rail));
+    let state = web::Data::new(State::new(db, lanes, config.clock.clone(), config.sandbox_rail));
     let verifier = AccessTokenVerifier::from_auth_service(SERVICE, auth, config.clock.clone());
     let verifier = web::Data::new(verifier);
     let tokens = web::Data::new(tokens);

@@ -17,6 +17,7 @@ use shared::id::AccountId;
 use shared::{ApiError, Currency, Db};
 use tokio_util::sync::CancellationToken;
 
+use crate::leg::{LegOrder, Legs};
 use crate::schema::outbox;
 use crate::transfer::TransferKind;
 
@@ -196,14 +197,16 @@ pub async fn read_after(
 #[derive(Deserialize)]
 struct PostedTransfer {
     kind: TransferKind,
-    debit_account_id: AccountId,
-    credit_account_id: AccountId,
-    amount: i64,
-    currency: Currency,
+    debit_account_id: Option<AccountId>,
+    credit_account_id: Option<AccountId>,
+    amount: Option<i64>,
+    currency: Option<Currency>,
+    #[serde(default)]
+    legs: Vec<LegOrder>,
     completed_at: DateTime<Utc>,
 }
 
-/// Money that enters says nothing about how an account pays.
+/// Money that enters or goes back says nothing about how an account pays. Of several legs the largest on either side count.
 fn observation_of(row: OutboxRow) -> Option<Observation> {
     if row.kind != "transfer.posted" {
         return None;
@@ -219,11 +222,16 @@ fn observation_of(row: OutboxRow) -> Option<Observation> {
             );
         })
         .ok()?;
-    (transfer.kind != TransferKind::Deposit).then_some(Observation {
-        debit_account_id: transfer.debit_account_id,
-        credit_account_id: transfer.credit_account_id,
-        amount: transfer.amount,
-        currency: transfer.currency,
+    let legs = Legs::parse(transfer.legs).ok();
+    let (debit, credit) = match &legs {
+        Some(legs) => (legs.largest_debit(), legs.largest_credit()),
+        None => (None, None),
+    };
+    transfer.kind.is_paid().then_some(Observation {
+        debit_account_id: transfer.debit_account_id.or(debit.map(|leg| leg.account_id))?,
+        credit_account_id: transfer.credit_account_id.or(credit.map(|leg| leg.account_id))?,
+        amount: transfer.amount.or(legs.as_ref().map(Legs::total))?,
+        currency: transfer.currency.or(debit.map(|leg| leg.currency))?,
         posted_at: transfer.completed_at,
     })
 }
@@ -232,24 +240,20 @@ fn observation_of(row: OutboxRow) -> Option<Observation> {
 mod tests {
     use chrono::SubsecRound;
     use shared::Amount;
-    use shared::id::{TransferId, UserId};
+    use shared::id::UserId;
 
     use super::*;
-    use crate::transfer::{TransferOrder, TransferRecord, TransferStatus};
+    use crate::transfer::{Note, TransferOrder, TransferRecord, TransferStatus};
 
     #[test]
     fn what_the_lane_writes_the_relay_reads() {
-        let order = TransferOrder {
-            id: TransferId::new(),
-            kind: TransferKind::Transfer,
-            debit_account_id: AccountId::new(),
-            credit_account_id: AccountId::new(),
-            amount: Amount::try_from(5).unwrap(),
-            currency: "USD".parse().unwrap(),
-            description: None,
-            metadata: None,
-            initiated_by: UserId::new(),
-        };
+        let legs = Legs::pair(
+            AccountId::new(),
+            AccountId::new(),
+            Amount::try_from(5).unwrap(),
+            "USD".parse().unwrap(),
+        );
+        let order = TransferOrder::new(TransferKind::Transfer, legs, Note::default(), UserId::new());
         let now = shared::Clock::system().now().trunc_subsecs(6);
         let record = TransferRecord::new(&order, TransferStatus::Posted, now, Some(now));
         let row = |kind: &str| OutboxRow {

@@ -5,7 +5,7 @@
 
 use actix_web::{HttpResponse, post, web};
 use serde::{Deserialize, Serialize};
-use shared::id::{AccountId, TransferId};
+use shared::id::AccountId;
 use shared::idempotency::IdempotencyKey;
 use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
 use shared::{Amount, ApiError, Currency, Json, Outcome, Principal};
@@ -14,9 +14,10 @@ use utoipa::ToSchema;
 use crate::idempotency_key::Claim;
 use crate::lane::Work;
 use crate::ledger_account::queries::clearing_account;
+use crate::leg::Legs;
 use crate::state::State;
 use crate::transfer::handlers::respond;
-use crate::transfer::{Description, Metadata, TransferKind, TransferOrder, TransferRecord};
+use crate::transfer::{Description, Metadata, Note, TransferKind, TransferOrder, TransferRecord};
 
 const SANDBOX: &str = "sandbox";
 
@@ -106,19 +107,20 @@ async fn pay(
     let clearing = clearing_account_of(state, request.currency).await?;
     let (debit_account_id, credit_account_id) = match kind {
         TransferKind::Deposit => (clearing, request.account_id),
-        TransferKind::Withdrawal | TransferKind::Transfer => (request.account_id, clearing),
+        _ => (request.account_id, clearing),
     };
-    let order = TransferOrder {
-        id: TransferId::new(),
-        kind,
+    let legs = Legs::pair(
         debit_account_id,
         credit_account_id,
-        amount: request.amount,
-        currency: request.currency,
+        request.amount,
+        request.currency,
+    );
+    let note = Note {
         description: request.description,
         metadata: request.metadata,
-        initiated_by: principal.user_id,
+        ..Note::default()
     };
+    let order = TransferOrder::new(kind, legs, note, principal.user_id);
     let answer = state.lanes.submit(Work::Post(order), claim).await?;
     Ok(respond(answer))
 }

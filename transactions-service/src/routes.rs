@@ -3,15 +3,24 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{idempotency_key, integrity, ledger_account, payment, transfer};
+use crate::{hold, idempotency_key, integrity, ledger_account, payment, transfer};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
         .service(transfer::handlers::create_transfer)
+        .service(transfer::batches::create_transfer_batch)
         .service(transfer::handlers::list_transfers)
         .service(transfer::handlers::get_transfer)
         .service(transfer::handlers::approve_transfer)
         .service(transfer::handlers::reject_transfer)
+        .service(transfer::returns::refund_transfer)
+        .service(transfer::returns::reverse_transfer)
+        .service(hold::handlers::place_hold)
+        .service(hold::handlers::list_holds)
+        .service(hold::handlers::get_hold)
+        .service(hold::handlers::increment_hold)
+        .service(hold::handlers::capture_hold)
+        .service(hold::handlers::release_hold)
         .service(payment::create_deposit)
         .service(payment::create_withdrawal)
         .service(idempotency_key::get_idempotency_key)

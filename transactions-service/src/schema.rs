@@ -4,11 +4,21 @@ diesel::table! {
     holds (id) {
         id -> Uuid,
         account_id -> Uuid,
-        transfer_id -> Uuid,
+        transfer_id -> Nullable<Uuid>,
         amount -> Int8,
         captured -> Int8,
         released -> Int8,
         created_at -> Timestamptz,
+        kind -> Text,
+        credit_account_id -> Nullable<Uuid>,
+        debit_holder_id -> Nullable<Uuid>,
+        credit_holder_id -> Nullable<Uuid>,
+        currency -> Nullable<Text>,
+        description -> Nullable<Text>,
+        metadata -> Nullable<Jsonb>,
+        expires_at -> Nullable<Timestamptz>,
+        capture_at -> Nullable<Timestamptz>,
+        expired -> Bool,
     }
 }
 
@@ -21,6 +31,7 @@ diesel::table! {
         status -> Int2,
         body -> Text,
         created_at -> Timestamptz,
+        subject -> Text,
     }
 }
 
@@ -57,6 +68,7 @@ diesel::table! {
         transfer_id -> Uuid,
         payload -> Json,
         created_at -> Timestamptz,
+        subject -> Text,
     }
 }
 
@@ -74,16 +86,23 @@ diesel::table! {
 }
 
 diesel::table! {
+    transfer_parties (holder_id, transfer_id) {
+        holder_id -> Uuid,
+        transfer_id -> Uuid,
+    }
+}
+
+diesel::table! {
     transfers (id) {
         id -> Uuid,
         kind -> Text,
         status -> Text,
-        debit_account_id -> Uuid,
-        credit_account_id -> Uuid,
+        debit_account_id -> Nullable<Uuid>,
+        credit_account_id -> Nullable<Uuid>,
         debit_holder_id -> Nullable<Uuid>,
         credit_holder_id -> Nullable<Uuid>,
-        amount -> Int8,
-        currency -> Text,
+        amount -> Nullable<Int8>,
+        currency -> Nullable<Text>,
         description -> Nullable<Text>,
         metadata -> Nullable<Jsonb>,
         initiated_by -> Uuid,
@@ -95,6 +114,13 @@ diesel::table! {
         decided_by -> Nullable<Uuid>,
         created_at -> Timestamptz,
         completed_at -> Nullable<Timestamptz>,
+        captured_hold_id -> Nullable<Uuid>,
+        original_transfer_id -> Nullable<Uuid>,
+        refunded -> Int8,
+        reversal_id -> Nullable<Uuid>,
+        several_legs -> Nullable<Jsonb>,
+        reference -> Nullable<Text>,
+        effective_date -> Nullable<Date>,
     }
 }
 
@@ -105,5 +131,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     ledger_accounts,
     outbox,
     postings,
+    transfer_parties,
     transfers,
 );

@@ -4,23 +4,25 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use shared::id::AccountId;
-use shared::{Currency, Db};
+use shared::{Clock, Currency, Db};
 
 use crate::lane::Lanes;
 
 pub struct State {
     pub db: Db,
     pub lanes: Lanes,
+    pub clock: Clock,
     /// Whether money can be made to enter and leave over the sandbox rail.
     pub sandbox_rail: bool,
     clearing_accounts: RwLock<HashMap<Currency, AccountId>>,
 }
 
 impl State {
-    pub fn new(db: Db, lanes: Lanes, sandbox_rail: bool) -> Self {
+    pub fn new(db: Db, lanes: Lanes, clock: Clock, sandbox_rail: bool) -> Self {
         Self {
             db,
             lanes,
+            clock,
             sandbox_rail,
             clearing_accounts: RwLock::default(),
         }

@@ -53,6 +53,10 @@ fn describe_lanes(lanes: usize) {
     );
     telemetry::counter("lane_batch_retries_total", "Batches that were tried again");
     telemetry::counter(
+        "lane_outcomes_unknown_total",
+        "Requests that were told that it is not known whether they were done",
+    );
+    telemetry::counter(
         "lane_rejected_total",
         "Requests refused because the queue of their lane was full",
     );
@@ -64,6 +68,9 @@ fn describe_lanes(lanes: usize) {
         TransferKind::Transfer,
         TransferKind::Deposit,
         TransferKind::Withdrawal,
+        TransferKind::Capture,
+        TransferKind::Refund,
+        TransferKind::Reversal,
     ] {
         for status in [
             TransferStatus::Posted,

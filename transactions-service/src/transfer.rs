@@ -1,16 +1,21 @@
 //! A transfer: what was asked for, what became of it, and how it is shown.
 
+pub mod batches;
 pub mod handlers;
 pub mod queries;
+pub mod returns;
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
-use shared::clients::ml::{Decision, Reason};
+use shared::clients::ml::{Decision, Reason, ScoreRequest};
 use shared::id::{AccountId, HoldId, TransferId, UserId};
 use shared::{Amount, Currency};
 use utoipa::ToSchema;
+
+use crate::book::Refusal;
+use crate::leg::{LegOrder, Legs};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -21,6 +26,12 @@ pub enum TransferKind {
     Deposit,
     /// Money that leaves over a rail.
     Withdrawal,
+    /// What was set aside by a hold, or a part of it.
+    Capture,
+    /// What the payee gives back of a transfer; the payee can do so in several parts.
+    Refund,
+    /// A mistake undone, once and as a whole, proposed by one person of staff and approved by another.
+    Reversal,
 }
 
 impl TransferKind {
@@ -29,7 +40,20 @@ impl TransferKind {
             Self::Transfer => "transfer",
             Self::Deposit => "deposit",
             Self::Withdrawal => "withdrawal",
+            Self::Capture => "capture",
+            Self::Refund => "refund",
+            Self::Reversal => "reversal",
         }
+    }
+
+    /// Whether it tells something about how the debit account pays.
+    pub fn is_paid(self) -> bool {
+        matches!(self, Self::Transfer | Self::Withdrawal | Self::Capture)
+    }
+
+    /// Whether the payer asked for it just now. Money that enters, that was set aside before, or that goes back is not scored.
+    pub fn is_scored(self) -> bool {
+        matches!(self, Self::Transfer | Self::Withdrawal)
     }
 }
 
@@ -59,17 +83,87 @@ pub const BLOCKED_BY_RISK: &str = "blocked_by_risk";
 pub const REJECTED_IN_REVIEW: &str = "rejected_in_review";
 
 /// What somebody wants to move. It cannot be invalid in itself; the lane decides it against the accounts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransferOrder {
     pub id: TransferId,
     pub kind: TransferKind,
-    pub debit_account_id: AccountId,
-    pub credit_account_id: AccountId,
-    pub amount: Amount,
-    pub currency: Currency,
+    pub legs: Legs,
+    pub note: Note,
+    pub initiated_by: UserId,
+    /// Of a capture.
+    pub captured_hold_id: Option<HoldId>,
+    /// Of a refund or reversal.
+    pub original_transfer_id: Option<TransferId>,
+}
+
+/// What a client says about its transfer; the ledger keeps it and decides nothing by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Note {
     pub description: Option<Description>,
     pub metadata: Option<Metadata>,
-    pub initiated_by: UserId,
+    pub reference: Option<Reference>,
+    pub effective_date: Option<NaiveDate>,
+}
+
+impl TransferOrder {
+    /// What somebody asks for; not a capture, and giving nothing back.
+    pub fn new(kind: TransferKind, legs: Legs, note: Note, initiated_by: UserId) -> Self {
+        Self {
+            id: TransferId::new(),
+            kind,
+            legs,
+            note,
+            initiated_by,
+            captured_hold_id: None,
+            original_transfer_id: None,
+        }
+    }
+
+    /// As they are kept and shown, unless they are a pair.
+    pub fn stored_legs(&self) -> Option<Vec<LegOrder>> {
+        let without_condition = |leg: &LegOrder| LegOrder {
+            available_balance: None,
+            ..leg.clone()
+        };
+        match self.legs.as_pair() {
+            Some(_) => None,
+            None => Some(self.legs.iter().map(without_condition).collect()),
+        }
+    }
+
+    /// What ml-service is told: of several legs the largest on either side, with all that is debited.
+    pub fn score_request(&self, requested_at: DateTime<Utc>) -> Option<ScoreRequest> {
+        let (debit, credit) = (self.legs.largest_debit()?, self.legs.largest_credit()?);
+        Some(ScoreRequest {
+            transfer_id: self.id,
+            debit_account_id: debit.account_id,
+            credit_account_id: credit.account_id,
+            amount: self.legs.total(),
+            currency: debit.currency,
+            requested_at,
+        })
+    }
+}
+
+/// A posted transfer that is to be given back, under its lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedTransfer {
+    pub id: TransferId,
+    pub posted: bool,
+    /// Minor units, like `refunded`.
+    pub amount: i64,
+    pub refunded: i64,
+    pub reversal_id: Option<TransferId>,
+}
+
+impl LockedTransfer {
+    pub fn require_returnable(&self) -> Result<(), Refusal> {
+        match (self.posted, self.reversal_id) {
+            (false, _) => Err(Refusal::NotPosted),
+            (true, Some(_)) => Err(Refusal::AlreadyReversed),
+            (true, None) => Ok(()),
+        }
+    }
 }
 
 /// What a person decided about a transfer in review.
@@ -78,7 +172,8 @@ pub struct ReviewDecision {
     /// As it was asked for; this never changes.
     pub order: TransferOrder,
     pub created_at: DateTime<Utc>,
-    pub hold_id: HoldId,
+    /// One for each debit.
+    pub hold_ids: Vec<HoldId>,
     pub approve: bool,
     pub decided_by: UserId,
 }
@@ -90,16 +185,28 @@ pub struct TransferRecord {
     pub id: TransferId,
     pub kind: TransferKind,
     pub status: TransferStatus,
-    /// The account that pays. Of a deposit, the rail's clearing account.
-    pub debit_account_id: AccountId,
+    /// The account that pays. Of a deposit, the rail's clearing account. Absent with several legs, like the next three.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub debit_account_id: Option<AccountId>,
     /// The account that is paid. Of a withdrawal, the rail's clearing account.
-    pub credit_account_id: AccountId,
-    pub amount: Amount,
-    pub currency: Currency,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credit_account_id: Option<AccountId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Amount>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<Currency>,
+    /// Of a transfer with several debits or credits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub legs: Option<Vec<LegOrder>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<Description>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
+    /// The day it counts for, if one was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective_date: Option<NaiveDate>,
     /// Why it was rejected: `blocked_by_risk` or `rejected_in_review`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejection_code: Option<String>,
@@ -107,6 +214,21 @@ pub struct TransferRecord {
     /// When it was posted or rejected; absent while it is in review.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<DateTime<Utc>>,
+    /// Of a capture: the hold whose money it took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_id: Option<HoldId>,
+    /// Of a refund or reversal: the transfer that it gives back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original_transfer_id: Option<TransferId>,
+    /// How much of it was refunded, in minor units; absent when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refunded: Option<Amount>,
+    /// The reversal that undid it, or that waits for a decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reversal_id: Option<TransferId>,
+    /// Whether it was only tried: nothing of it was kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// How suspicious it looked. Shown to `compliance` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub risk: Option<Risk>,
@@ -120,19 +242,29 @@ impl TransferRecord {
         created_at: DateTime<Utc>,
         completed_at: Option<DateTime<Utc>>,
     ) -> Self {
+        let pair = order.legs.as_pair();
+        let note = &order.note;
         Self {
             id: order.id,
             kind: order.kind,
             status,
-            debit_account_id: order.debit_account_id,
-            credit_account_id: order.credit_account_id,
-            amount: order.amount,
-            currency: order.currency,
-            description: order.description.clone(),
-            metadata: order.metadata.clone(),
+            debit_account_id: pair.map(|(debit, _)| debit.account_id),
+            credit_account_id: pair.map(|(_, credit)| credit.account_id),
+            amount: pair.map(|(debit, _)| debit.amount),
+            currency: pair.map(|(debit, _)| debit.currency),
+            legs: order.stored_legs(),
+            description: note.description.clone(),
+            metadata: note.metadata.clone(),
+            reference: note.reference.clone(),
+            effective_date: note.effective_date,
             rejection_code: None,
             created_at,
             completed_at,
+            hold_id: order.captured_hold_id,
+            original_transfer_id: order.original_transfer_id,
+            refunded: None,
+            reversal_id: None,
+            dry_run: false,
             risk: None,
         }
     }
@@ -225,6 +357,41 @@ impl<'de> Deserialize<'de> for Metadata {
         BTreeMap::deserialize(deserializer)?
             .try_into()
             .map_err(serde::de::Error::custom)
+    }
+}
+
+/// The client's own name for a transfer: 1 to 64 printable characters, to find it again. It need not be unique.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = String, min_length = 1, max_length = 64, example = "invoice-2026-1001")]
+pub struct Reference(String);
+
+#[derive(Debug, thiserror::Error)]
+#[error("expected 1 to 64 characters, none of them a control character")]
+pub struct InvalidReference;
+
+impl TryFrom<String> for Reference {
+    type Error = InvalidReference;
+
+    fn try_from(text: String) -> Result<Self, InvalidReference> {
+        let length_is_right = (1..=64).contains(&text.chars().count());
+        (length_is_right && !text.chars().any(char::is_control))
+            .then_some(Self(text))
+            .ok_or(InvalidReference)
+    }
+}
+
+impl<'de> Deserialize<'de> for Reference {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .try_into()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl Reference {
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

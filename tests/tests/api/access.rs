@@ -18,17 +18,19 @@ const PUBLIC: [(&str, &str); 4] = [
 enum WrongOwner {
     /// This status and code.
     Refused(u16, &'static str),
+    /// 200, with this code for each item.
+    ItemsRefused(&'static str),
     /// 200, with nothing of the owner's in it.
     ShowsNothing,
     /// It is about the caller alone: no part of the request names anything of somebody else's.
     OnlyOwn,
 }
-use WrongOwner::{OnlyOwn, Refused, ShowsNothing};
+use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 20] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 29] = [
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
@@ -73,6 +75,11 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 20] = [
         Some(transfer),
         Refused(422, "account_not_found"),
     ),
+    (
+        "POST /api/v1/transfer-batches",
+        Some(batch),
+        ItemsRefused("account_not_found"),
+    ),
     ("GET /api/v1/transfers", None, ShowsNothing),
     (
         "GET /api/v1/transfers/{transfer_id}",
@@ -88,6 +95,38 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 20] = [
         "POST /api/v1/transfers/{transfer_id}/reject",
         None,
         Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/transfers/{transfer_id}/refunds",
+        Some(part),
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/transfers/{transfer_id}/reversals",
+        Some(reversal),
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/holds",
+        Some(hold),
+        Refused(422, "account_not_found"),
+    ),
+    ("GET /api/v1/holds", None, ShowsNothing),
+    ("GET /api/v1/holds/{hold_id}", None, Refused(404, "not_found")),
+    (
+        "POST /api/v1/holds/{hold_id}/increment",
+        Some(part),
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/holds/{hold_id}/capture",
+        Some(part),
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/holds/{hold_id}/release",
+        Some(part),
+        Refused(404, "not_found"),
     ),
     (
         "POST /api/v1/payments/deposits",
@@ -113,6 +152,7 @@ struct Owned {
     account_id: String,
     other_account_id: String,
     transfer_id: String,
+    hold_id: String,
     key: String,
 }
 
@@ -127,11 +167,13 @@ impl Owned {
             .post_with_key("/api/v1/transfers", &key, body)
             .await
             .must_be(201);
+        let hold = owner.place_hold(&account_id, &other_account_id, 100, "USD").await;
         Self {
             owner,
             account_id,
             other_account_id,
             transfer_id: made["id"].as_str().unwrap().to_owned(),
+            hold_id: hold.must_be(201)["id"].as_str().unwrap().to_owned(),
             key,
         }
     }
@@ -141,6 +183,7 @@ impl Owned {
         let path = template
             .replace("{account_id}", &self.account_id)
             .replace("{transfer_id}", &self.transfer_id)
+            .replace("{hold_id}", &self.hold_id)
             .replace("{key}", &self.key);
         assert!(
             !path.contains('{'),
@@ -176,6 +219,22 @@ fn nickname(_: &Owned) -> Value {
 
 fn transfer(owned: &Owned) -> Value {
     transfer_body(&owned.account_id, &owned.other_account_id, 100, "USD")
+}
+
+fn hold(owned: &Owned) -> Value {
+    json!({ "account_id": owned.account_id, "credit_account_id": owned.other_account_id, "amount": 100, "currency": "USD" })
+}
+
+fn part(_: &Owned) -> Value {
+    json!({ "amount": 1 })
+}
+
+fn reversal(_: &Owned) -> Value {
+    json!({ "description": "Not mine" })
+}
+
+fn batch(owned: &Owned) -> Value {
+    json!({ "mode": "atomic", "items": [{ "key": new_key(), "transfer": transfer(owned) }] })
 }
 
 fn payment(owned: &Owned) -> Value {
@@ -262,6 +321,13 @@ async fn nobody_reaches_what_is_somebody_elses() {
                 let answer = owned.call(&stranger, operation, *body).await;
                 answer.must_be_problem(*status, code);
             }
+            ItemsRefused(code) => {
+                let answer = owned.call(&stranger, operation, *body).await.must_be(200);
+                assert_eq!(
+                    answer["results"][0]["body"]["code"], *code,
+                    "{operation}: {answer}"
+                );
+            }
             ShowsNothing => {
                 let answer = owned.call(&stranger, operation, *body).await;
                 let text = answer.text.clone();
@@ -278,7 +344,7 @@ async fn nobody_reaches_what_is_somebody_elses() {
         }
     }
     // And nothing of it had an effect.
-    assert_eq!(owned.owner.balance(&owned.account_id).await, (9_900, 0, 9_900));
+    assert_eq!(owned.owner.balance(&owned.account_id).await, (9_900, 100, 9_800));
     let account = owned
         .owner
         .get(&owned.path("/api/v1/accounts/{account_id}"))

@@ -5,6 +5,7 @@ use platform::{Platform, Service};
 use reqwest::Method;
 use serde_json::{Value, json};
 use shared::ServiceTokens;
+use shared::field_key::{Column, FieldKeys};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -159,10 +160,14 @@ async fn a_client_cannot_say_where_it_comes_from_or_who_it_is() {
         request = request.header(name, "203.0.113.66");
     }
     client.send(request).await.must_be(200);
+    let secrets = &platform.server.secrets;
+    let keys = FieldKeys::parse(&secrets.field_keys, &secrets.blind_index_keys).unwrap();
     let sessions = platform.sql().await;
-    let rows = sessions.query("SELECT ip FROM auth.sessions", &[]).await.unwrap();
-    for row in rows {
-        assert_eq!(row.get::<_, Option<String>>(0).as_deref(), Some("127.0.0.1"));
+    let rows = sessions.query("SELECT id, ip_encrypted FROM auth.sessions", &[]);
+    for row in rows.await.unwrap() {
+        let (id, ip): (uuid::Uuid, Vec<u8>) = (row.get(0), row.get(1));
+        let ip = keys.decrypt(Column("auth.sessions.ip"), id, &ip.try_into().unwrap());
+        assert_eq!(ip.unwrap(), "127.0.0.1");
     }
     let mut claims = client.request(Method::GET, "/api/v1/auth/me");
     for name in [

@@ -46,7 +46,7 @@ fn catalogue(service: Service) -> BTreeSet<&'static str> {
             OF_CALLS,
             OF_ACCESS_TOKENS,
             "fraud_late_scores_total idempotent_replays_total
-             lane_batch_retries_total lane_batch_size lane_commit_duration_seconds lane_queue_depth
+             lane_batch_retries_total lane_batch_size lane_commit_duration_seconds lane_outcomes_unknown_total lane_queue_depth
              lane_rejected_total lane_score_duration_seconds lane_scores_missed_total
              ledger_integrity_check_ok ledger_integrity_last_run_timestamp_seconds ledger_integrity_ok
              outbox_lag_seconds outbox_pending_events outbox_relay_failures_total outbox_relayed_total
@@ -88,6 +88,7 @@ async fn every_service_exports_exactly_its_catalogue() {
         .unwrap();
     let at_the_start = page_of(&platform, Service::Transactions).await;
     for series in [
+        "lane_outcomes_unknown_total",
         "lane_rejected_total",
         "outbox_relay_failures_total",
         r#"transfers_total{kind="transfer",status="in_review"}"#,

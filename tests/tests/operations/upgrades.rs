@@ -68,7 +68,9 @@ fn is_migration(path: &Path) -> bool {
 
 #[tokio::test]
 async fn a_migration_that_was_released_stays_as_it_was() {
-    let previous = PreviousRelease::get().await.unwrap();
+    let Some(previous) = PreviousRelease::get().await.unwrap() else {
+        return;
+    };
     let now = left_to_others(root());
     for (path, released) in left_to_others(&previous.source()) {
         if is_migration(&path) {
@@ -84,7 +86,9 @@ async fn a_migration_that_was_released_stays_as_it_was() {
 
 #[tokio::test]
 async fn new_migrations_only_expand() {
-    let previous = PreviousRelease::get().await.unwrap();
+    let Some(previous) = PreviousRelease::get().await.unwrap() else {
+        return;
+    };
     let released = left_to_others(&previous.source());
     let new = left_to_others(root());
     let new = new
@@ -342,7 +346,9 @@ async fn a_migration_that_is_held_up_stops_nobody_and_leaves_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_previous_release_serves_before_during_and_after_the_upgrade() {
-    let previous = PreviousRelease::get().await.unwrap();
+    let Some(previous) = PreviousRelease::get().await.unwrap() else {
+        return;
+    };
     if left_to_others(&previous.source()) == left_to_others(root()) {
         println!(
             "no migration and no call between services has changed since {}",

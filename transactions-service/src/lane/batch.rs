@@ -1,21 +1,22 @@
 //! One batch of a lane, from the queue to the replies.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use serde::Serialize;
 use shared::clients::ml::{Score, ScoreBatch, ScoreRequest};
-use shared::id::{EventId, HoldId, TransferId};
+use shared::id::{AccountId, EventId, HoldId, TransferId, UserId};
 use shared::idempotency::key_reused;
 use shared::trace::Span;
 use shared::{ApiError, Outcome};
 
 use super::store::{Store, StoreError};
 use super::writes::{
-    HoldChange, NewEvent, NewHold, NewKey, NewTransfer, Opened, ReviewOutcome, StoredKey, Writes,
+    NewEvent, NewHold, NewKey, NewParty, NewTransfer, Opened, ReviewOutcome, StoredKey, Writes,
 };
-use super::{Answer, Job, Scorer, Work, outcome_unknown};
+use super::{Answer, Item, Job, Mode, Scorer, Subject, Work, outcome_unknown};
 use crate::book::{Book, Refusal, Scoring, Verdict};
+use crate::hold::{HoldAction, HoldCommand, HoldOrder, HoldRecord, LockedHold};
 use crate::transfer::{
     BLOCKED_BY_RISK, REJECTED_IN_REVIEW, ReviewDecision, Risk, TransferKind, TransferOrder, TransferRecord,
     TransferStatus,
@@ -24,43 +25,35 @@ use crate::transfer::{
 /// How often a batch is tried when its connection breaks or another lane claims one of its keys first.
 const MAX_ATTEMPTS: u32 = 4;
 
-/// A request with its fraud score, if one was asked for and came in time.
+/// What ml-service takes in one call.
+const MAX_SCORED_AT_ONCE: usize = 1024;
+
+/// A request with its fraud scores, where they were asked for and came in time.
 pub(super) struct ScoredJob {
     job: Job,
-    score: Option<Score>,
+    /// One for each item.
+    scores: Vec<Option<Score>>,
 }
 
 /// One call for the whole batch. Without an answer in time there are no scores, and the fallback policy decides.
 pub(super) async fn score(scorer: &Scorer, jobs: Vec<Job>) -> Vec<ScoredJob> {
-    let transfers: Vec<ScoreRequest> = score_requests(&jobs, scorer.clock.now());
-    let mut scores = if transfers.is_empty() {
-        HashMap::new()
-    } else {
+    let now = scorer.clock.now();
+    let items = jobs.iter().flat_map(|job| &job.items);
+    let transfers: Vec<ScoreRequest> = items.filter_map(|item| item.work.score_request(now)).collect();
+    let mut scores = HashMap::new();
+    for batch in transfers.chunks(MAX_SCORED_AT_ONCE) {
         let span = Span::of_batch("score_batch", jobs.iter().filter_map(|job| job.context.as_ref()));
-        span.run(ask(scorer, transfers)).await
-    };
+        scores.extend(span.run(ask(scorer, batch.to_vec())).await);
+    }
     let scored = |job: Job| ScoredJob {
-        score: scores.remove(&job.work.order().id),
+        scores: job
+            .items
+            .iter()
+            .map(|item| scores.remove(&TransferId::from_uuid(item.work.subject().uuid())))
+            .collect(),
         job,
     };
     jobs.into_iter().map(scored).collect()
-}
-
-fn score_requests(jobs: &[Job], requested_at: DateTime<Utc>) -> Vec<ScoreRequest> {
-    let to_score = jobs.iter().filter_map(|job| match &job.work {
-        Work::Post(order) if order.kind != TransferKind::Deposit => Some(order),
-        Work::Post(_) | Work::Decide(_) => None,
-    });
-    to_score
-        .map(|order| ScoreRequest {
-            transfer_id: order.id,
-            debit_account_id: order.debit_account_id,
-            credit_account_id: order.credit_account_id,
-            amount: order.amount.minor(),
-            currency: order.currency,
-            requested_at,
-        })
-        .collect()
 }
 
 async fn ask(scorer: &Scorer, transfers: Vec<ScoreRequest>) -> HashMap<TransferId, Score> {
@@ -96,9 +89,9 @@ pub(super) async fn decide_all(store: &mut Store, unscored_post_limit: i64, jobs
         drop(span);
         match decided {
             Ok(answers) => {
-                for (ScoredJob { job, .. }, answer) in jobs.into_iter().zip(answers) {
+                for (ScoredJob { job, .. }, answers) in jobs.into_iter().zip(answers) {
                     // A caller that has gone away is no reason to stop: its answer is stored under its key.
-                    drop(job.reply.send(Ok(answer)));
+                    drop(job.reply.send(Ok(answers)));
                 }
             }
             Err(StoreError::Rejected(error)) if jobs.len() > 1 => {
@@ -131,7 +124,7 @@ async fn decide_with_retry(
     store: &mut Store,
     unscored_post_limit: i64,
     jobs: &[ScoredJob],
-) -> Result<Vec<Answer>, StoreError> {
+) -> Result<Vec<Vec<Answer>>, StoreError> {
     let mut attempt = 1;
     loop {
         let span = Span::work("post_batch");
@@ -154,7 +147,7 @@ async fn decide_once(
     store: &mut Store,
     unscored_post_limit: i64,
     jobs: &[ScoredJob],
-) -> Result<Vec<Answer>, StoreError> {
+) -> Result<Vec<Vec<Answer>>, StoreError> {
     let opened = store.open(jobs.iter().map(|scored| &scored.job)).await?;
     let mut batch = Batch::new(opened);
     let answers = jobs
@@ -177,84 +170,190 @@ struct Batch {
     opened: Opened,
     book: Book,
     writes: Writes,
+    /// Whether what is being decided is only tried.
+    dry_run: bool,
 }
 
 impl Batch {
     fn new(mut opened: Opened) -> Self {
-        let book = Book::new(std::mem::take(&mut opened.accounts));
+        let book = Book::new(
+            std::mem::take(&mut opened.accounts),
+            std::mem::take(&mut opened.holds),
+            std::mem::take(&mut opened.transfers),
+        );
         let writes = Writes {
             xid: opened.xid,
             ..Writes::default()
         };
-        Self { opened, book, writes }
+        Self {
+            opened,
+            book,
+            writes,
+            dry_run: false,
+        }
     }
 
-    fn answer(&mut self, ScoredJob { job, score }: &ScoredJob, unscored_post_limit: i64) -> Answer {
-        let key = (job.claim.owner_id, job.claim.key.clone());
-        if let Some(stored) = self.opened.keys.get(&key) {
-            if stored.fingerprint == job.claim.fingerprint {
-                return Answer {
-                    replayed: true,
-                    ..stored.answer.clone()
-                };
-            }
-            return problem_answer(job, &key_reused());
-        }
-        let (transfer_id, result) = match &job.work {
-            Work::Post(order) => (
-                order.id,
-                self.post(order, scoring_of(order, score.as_ref(), unscored_post_limit)),
-            ),
-            Work::Decide(decision) => (decision.order.id, self.review(decision)),
+    /// One answer for each item of a request.
+    fn answer(&mut self, ScoredJob { job, scores }: &ScoredJob, unscored_post_limit: i64) -> Vec<Answer> {
+        let scored = || {
+            let scoring = |score: &Option<Score>| scoring_of(score.as_ref(), unscored_post_limit);
+            job.items.iter().zip(scores.iter().map(scoring))
         };
-        let answer = result.unwrap_or_else(|error| problem_answer(job, &error));
-        // A repetition later in this batch finds the key like any other repetition.
+        match (job.mode, job.items.as_slice()) {
+            (Mode::DryRun, _) => self.try_out(|batch| batch.decide_items(job, scored())),
+            (Mode::Atomic, [item]) => {
+                let known = self.known_answer(job, item);
+                vec![known.unwrap_or_else(|| {
+                    let answers = self.decide_items(job, scored());
+                    let answer = answers
+                        .into_iter()
+                        .next()
+                        .unwrap_or_else(|| problem_answer(job, &not_decided()));
+                    self.claim(item, answer)
+                })]
+            }
+            (Mode::Atomic, items) => {
+                let known: Vec<Option<Answer>> =
+                    items.iter().map(|item| self.known_answer(job, item)).collect();
+                if known.iter().any(Option::is_some) {
+                    return replayed(job, known);
+                }
+                let answers = self.decide_together(job, scored());
+                items
+                    .iter()
+                    .zip(answers)
+                    .map(|(item, answer)| self.claim(item, answer))
+                    .collect()
+            }
+        }
+    }
+
+    /// What was answered under the item's key before, in an earlier batch or in this one.
+    fn known_answer(&self, job: &Job, Item { claim, .. }: &Item) -> Option<Answer> {
+        let stored = self.opened.keys.get(&(claim.owner_id, claim.key.clone()))?;
+        if stored.fingerprint != claim.fingerprint {
+            return Some(problem_answer(job, &key_reused()));
+        }
+        Some(Answer {
+            replayed: true,
+            ..stored.answer.clone()
+        })
+    }
+
+    /// Stores the answer under the item's key. A repetition later in this batch finds it like any other repetition.
+    fn claim(&mut self, Item { work, claim }: &Item, answer: Answer) -> Answer {
         let stored = StoredKey {
-            fingerprint: job.claim.fingerprint.to_vec(),
+            fingerprint: claim.fingerprint.to_vec(),
             answer: answer.clone(),
         };
-        self.opened.keys.insert(key, stored);
+        self.opened
+            .keys
+            .insert((claim.owner_id, claim.key.clone()), stored);
         self.writes.keys.push(NewKey {
-            claim: job.claim.clone(),
-            transfer_id,
+            claim: claim.clone(),
+            subject: work.subject(),
             answer: answer.clone(),
         });
         answer
     }
 
-    fn post(&mut self, order: &TransferOrder, scoring: Scoring) -> Result<Answer, ApiError> {
-        let now = self.opened.now;
-        let verdict = self.book.decide(order, &scoring)?;
-        let (status, completed_at) = match verdict {
-            Verdict::Posted { .. } => (TransferStatus::Posted, Some(now)),
-            Verdict::InReview => (TransferStatus::InReview, None),
-            Verdict::Blocked => (TransferStatus::Rejected, Some(now)),
+    fn decide_items<'a>(
+        &mut self,
+        job: &Job,
+        items: impl Iterator<Item = (&'a Item, Scoring)>,
+    ) -> Vec<Answer> {
+        let decide = |(item, scoring): (&Item, Scoring)| {
+            let result = match &item.work {
+                Work::Post(order) if order.kind.is_scored() => self.post(order, scoring),
+                Work::Post(order) => self.post(order, Scoring::Exempt),
+                Work::Return(order) => self.give_back(order),
+                Work::Decide(decision) => self.review(decision),
+                Work::PlaceHold(order) => self.place_hold(order, &scoring),
+                Work::ChangeHold(command) => self.change_hold(command),
+            };
+            result.unwrap_or_else(|error| problem_answer(job, &error))
         };
-        let mut record = TransferRecord::new(order, status, now, completed_at);
-        let mut hold_id = None;
-        match verdict {
-            Verdict::Posted { debit, credit } => self.writes.add_legs(order, debit, credit),
-            Verdict::InReview => {
-                let hold = NewHold {
-                    id: HoldId::new(),
-                    account_id: order.debit_account_id,
-                    transfer_id: order.id,
-                    amount: order.amount.minor(),
-                };
-                hold_id = Some(hold.id);
-                self.writes.holds.push(hold);
+        items.map(decide).collect()
+    }
+
+    /// All items, or none when one is refused.
+    fn decide_together<'a>(
+        &mut self,
+        job: &Job,
+        items: impl Iterator<Item = (&'a Item, Scoring)>,
+    ) -> Vec<Answer> {
+        let before = self.book.mark();
+        let earlier = std::mem::take(&mut self.writes);
+        let mut answers = self.decide_items(job, items);
+        let decided = std::mem::replace(&mut self.writes, earlier);
+        let Some(culprit) = answers.iter().position(|answer| answer.status >= 400) else {
+            self.writes.append(decided);
+            return answers;
+        };
+        self.book.undo_to(before);
+        let refused = problem_answer(job, &batch_refused(culprit));
+        for (index, answer) in answers.iter_mut().enumerate() {
+            if index != culprit {
+                *answer = refused.clone();
             }
-            Verdict::Blocked => record = record.rejected_for(BLOCKED_BY_RISK),
         }
-        let answer = record_answer(&record)?;
-        self.add_event(&record, &answer);
-        let holder = |id| self.book.account(id).and_then(|account| account.holder_id);
-        let (debit_holder_id, credit_holder_id) =
-            (holder(order.debit_account_id), holder(order.credit_account_id));
+        answers
+    }
+
+    /// What `decide` answers, and nothing of what it does.
+    fn try_out(&mut self, decide: impl FnOnce(&mut Self) -> Vec<Answer>) -> Vec<Answer> {
+        let before = self.book.mark();
+        let earlier = std::mem::take(&mut self.writes);
+        self.dry_run = true;
+        let answers = decide(self);
+        self.dry_run = false;
+        self.writes = earlier;
+        self.book.undo_to(before);
+        answers
+    }
+
+    fn post(&mut self, order: &TransferOrder, scoring: Scoring) -> Result<Answer, ApiError> {
+        let verdict = self.book.decide(order, &scoring)?;
         let risk = match scoring {
             Scoring::Scored(risk) => Some(risk),
             Scoring::Missing { .. } | Scoring::Exempt => None,
         };
+        self.record(order, verdict, risk)
+    }
+
+    fn give_back(&mut self, order: &TransferOrder) -> Result<Answer, ApiError> {
+        let original = order.original_transfer_id.ok_or(Refusal::NotPosted)?;
+        let verdict = match order.kind {
+            TransferKind::Reversal => self.book.propose_reversal(order, original)?,
+            _ => self.book.refund(order, original)?,
+        };
+        self.record(order, verdict, None)
+    }
+
+    /// What was decided about a new transfer, to be written: the transfer, its legs or its hold, and the fact.
+    fn record(
+        &mut self,
+        order: &TransferOrder,
+        verdict: Verdict,
+        risk: Option<Risk>,
+    ) -> Result<Answer, ApiError> {
+        let now = self.opened.now;
+        let (status, completed_at) = match verdict {
+            Verdict::Posted(_) => (TransferStatus::Posted, Some(now)),
+            Verdict::InReview => (TransferStatus::InReview, None),
+            Verdict::Blocked => (TransferStatus::Rejected, Some(now)),
+        };
+        let mut record = TransferRecord::new(order, status, now, completed_at);
+        record.dry_run = self.dry_run;
+        let mut hold_id = None;
+        match verdict {
+            Verdict::Posted(legs) => self.writes.add_legs(order.id, legs),
+            Verdict::InReview => hold_id = self.hold_for_review(order),
+            Verdict::Blocked => record = record.rejected_for(BLOCKED_BY_RISK),
+        }
+        let answer = json_answer(if self.dry_run { 200 } else { 201 }, &record)?;
+        self.add_transfer_event(&record, &answer);
+        let (debit_holder_id, credit_holder_id) = self.holders_of(order);
         self.writes.transfers.push(NewTransfer {
             order: order.clone(),
             record,
@@ -269,72 +368,147 @@ impl Batch {
         }
     }
 
+    /// One hold for each debit; the transfer names the first.
+    fn hold_for_review(&mut self, order: &TransferOrder) -> Option<HoldId> {
+        let mut first = None;
+        for debit in order.legs.debits() {
+            let hold = LockedHold {
+                id: HoldId::new(),
+                account_id: debit.account_id,
+                amount: debit.amount.minor(),
+                captured: 0,
+                released: 0,
+                expired: false,
+                terms: None,
+            };
+            first.get_or_insert(hold.id);
+            self.writes.holds.push(NewHold {
+                hold,
+                transfer_id: Some(order.id),
+                debit_holder_id: None,
+                credit_holder_id: None,
+            });
+        }
+        first
+    }
+
+    /// Who pays, and who is paid. Of several payees each is written down as a party instead.
+    fn holders_of(&mut self, order: &TransferOrder) -> (Option<UserId>, Option<UserId>) {
+        let debit = order.legs.largest_debit();
+        let debit = debit.and_then(|leg| self.holder_of(leg.account_id));
+        if let Some((_, credit)) = order.legs.as_pair() {
+            return (debit, self.holder_of(credit.account_id));
+        }
+        let payees: BTreeSet<UserId> = order
+            .legs
+            .credits()
+            .filter_map(|leg| self.holder_of(leg.account_id))
+            .collect();
+        let parties = payees.into_iter().map(|holder_id| NewParty {
+            holder_id,
+            transfer_id: order.id,
+        });
+        self.writes.parties.extend(parties);
+        (debit, None)
+    }
+
     fn review(&mut self, decision: &ReviewDecision) -> Result<Answer, ApiError> {
         let now = self.opened.now;
         let order = &decision.order;
-        let hold = self
-            .opened
-            .holds
-            .get_mut(&decision.hold_id)
-            .filter(|hold| hold.is_untouched());
-        let hold = hold.ok_or(Refusal::NotInReview)?;
-        let amount = hold.amount;
         let mut record = TransferRecord::new(order, TransferStatus::Posted, decision.created_at, Some(now));
         if decision.approve {
-            let (debit, credit) = self.book.approve(order)?;
-            self.writes.add_legs(order, debit, credit);
+            if let Verdict::Posted(legs) = self.book.approve(order, &decision.hold_ids)? {
+                self.writes.add_legs(order.id, legs);
+            }
         } else {
-            self.book.release(order.debit_account_id, amount)?;
+            self.book.reject(order, &decision.hold_ids)?;
             record.status = TransferStatus::Rejected;
             record = record.rejected_for(REJECTED_IN_REVIEW);
         }
-        hold.taken = amount;
-        let (captured, released) = if decision.approve {
-            (amount, 0)
-        } else {
-            (0, amount)
-        };
-        self.writes.hold_changes.push(HoldChange {
-            id: decision.hold_id,
-            captured,
-            released,
-        });
-        let answer = record_answer(&record)?;
-        self.add_event(&record, &answer);
+        let answer = json_answer(200, &record)?;
+        self.add_transfer_event(&record, &answer);
         self.writes.reviews.push(ReviewOutcome {
             record,
             decided_by: decision.decided_by,
         });
-        Ok(Answer {
-            status: 200,
-            ..answer
-        })
+        Ok(answer)
     }
 
-    fn add_event(&mut self, record: &TransferRecord, answer: &Answer) {
+    fn place_hold(&mut self, order: &HoldOrder, scoring: &Scoring) -> Result<Answer, ApiError> {
+        let now = self.opened.now;
+        self.book.place_hold(order, scoring)?;
+        let hold = order.placed_at(now);
+        let answer = hold_answer(201, &hold)?;
+        self.add_event("hold.placed", Subject::Hold(hold.id), &answer);
+        self.writes.holds.push(NewHold {
+            hold,
+            transfer_id: None,
+            debit_holder_id: self.holder_of(order.account_id),
+            credit_holder_id: self.holder_of(order.credit_account_id),
+        });
+        Ok(answer)
+    }
+
+    fn change_hold(&mut self, command: &HoldCommand) -> Result<Answer, ApiError> {
+        let (id, now) = (command.hold_id, self.opened.now);
+        let mut transfer = None;
+        let kind = match &command.action {
+            HoldAction::Increment(amount) => {
+                self.book.increment_hold(id, *amount, now)?;
+                "hold.incremented"
+            }
+            HoldAction::Capture(capture) => {
+                let (order, verdict) = self.book.capture_hold(id, capture, now)?;
+                transfer = Some(self.record(&order, verdict, None)?);
+                "hold.captured"
+            }
+            HoldAction::Release(amount) => {
+                self.book.release_hold(id, *amount)?;
+                "hold.released"
+            }
+            HoldAction::Expire => {
+                self.book.expire_hold(id, now)?;
+                "hold.expired"
+            }
+        };
+        let hold = self.book.hold(id).ok_or(Refusal::HoldEnded)?;
+        let answer = hold_answer(200, hold)?;
+        self.add_event(kind, Subject::Hold(id), &answer);
+        Ok(transfer.unwrap_or(answer))
+    }
+
+    fn holder_of(&self, account: AccountId) -> Option<UserId> {
+        self.book.account(account).and_then(|account| account.holder_id)
+    }
+
+    fn add_transfer_event(&mut self, record: &TransferRecord, answer: &Answer) {
         let kind = match record.status {
             TransferStatus::Posted => "transfer.posted",
             TransferStatus::InReview => "transfer.in_review",
             TransferStatus::Rejected => "transfer.rejected",
         };
+        self.add_event(kind, Subject::Transfer(record.id), answer);
+    }
+
+    fn add_event(&mut self, kind: &'static str, subject: Subject, answer: &Answer) {
         self.writes.events.push(NewEvent {
             id: EventId::new(),
             kind,
-            transfer_id: record.id,
+            subject,
             payload: answer.body.clone(),
         });
     }
 
     fn into_writes(mut self) -> Writes {
-        self.writes.accounts = self.book.changed_accounts().into_iter().cloned().collect();
+        let changes = self.book.changes();
+        self.writes.accounts = changes.accounts.into_iter().cloned().collect();
+        self.writes.hold_changes = changes.holds.into_iter().cloned().collect();
+        self.writes.returned = changes.transfers.into_iter().cloned().collect();
         self.writes
     }
 }
 
-fn scoring_of(order: &TransferOrder, score: Option<&Score>, unscored_post_limit: i64) -> Scoring {
-    if order.kind == TransferKind::Deposit {
-        return Scoring::Exempt;
-    }
+fn scoring_of(score: Option<&Score>, unscored_post_limit: i64) -> Scoring {
     match score {
         Some(score) => Scoring::Scored(Risk {
             score: score.score,
@@ -358,10 +532,47 @@ fn verdict_refusal(status: TransferStatus) -> Option<ApiError> {
     })
 }
 
-fn record_answer(record: &TransferRecord) -> Result<Answer, ApiError> {
+fn hold_answer(status: u16, hold: &LockedHold) -> Result<Answer, ApiError> {
+    let record = HoldRecord::of(hold).ok_or(Refusal::HoldEnded)?;
+    json_answer(status, &record)
+}
+
+fn replayed(job: &Job, known: Vec<Option<Answer>>) -> Vec<Answer> {
+    let others = problem_answer(job, &batch_partly_done());
+    let all_known = known
+        .iter()
+        .all(|answer| answer.as_ref().is_some_and(|answer| answer.replayed));
+    let answers = known.into_iter().map(|answer| match answer {
+        Some(answer) if all_known || !answer.replayed => answer,
+        _ => others.clone(),
+    });
+    answers.collect()
+}
+
+fn batch_refused(culprit: usize) -> ApiError {
+    ApiError::unprocessable(
+        "batch_refused",
+        format!("Item {culprit} of this atomic batch was refused, so none of it happened."),
+    )
+    .outcome(Outcome::None)
+}
+
+fn batch_partly_done() -> ApiError {
+    ApiError::unprocessable(
+        "batch_partly_done",
+        "A key of this atomic batch was used before, in another request. Use new keys for a new batch.",
+    )
+    .outcome(Outcome::None)
+}
+
+fn not_decided() -> ApiError {
+    ApiError::internal(anyhow::anyhow!("an item was not decided"))
+}
+
+fn json_answer(status: u16, record: &impl Serialize) -> Result<Answer, ApiError> {
     let body = serde_json::to_string(record).map_err(ApiError::internal)?;
     Ok(Answer {
-        status: 201,
+        status,
         body: body.into(),
         replayed: false,
     })

@@ -6,21 +6,23 @@
 use futures_util::future::join_all;
 use futures_util::join;
 use shared::Db;
-use shared::id::{AccountId, HoldId, UserId};
+use shared::id::{AccountId, HoldId, TransferId, UserId};
 use shared::idempotency::IdempotencyKey;
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
 use super::store::StoreError;
 use super::writes::{Columns, Opened, Parameter, StoredKey, Writes};
-use super::{Answer, Job, Work};
-use crate::book::LockedHold;
+use super::{Answer, Item, Job};
+use crate::hold::{HoldTerms, LockedHold};
 use crate::ledger_account::{AccountKind, LockedAccount, parse_status};
+use crate::transfer::LockedTransfer;
 
 /// The rows that a batch is about.
 pub struct Wanted {
     accounts: Vec<Uuid>,
     holds: Vec<Uuid>,
+    transfers: Vec<Uuid>,
     key_owners: Vec<Uuid>,
     keys: Vec<String>,
 }
@@ -30,19 +32,18 @@ impl Wanted {
         let mut wanted = Self {
             accounts: Vec::new(),
             holds: Vec::new(),
+            transfers: Vec::new(),
             key_owners: Vec::new(),
             keys: Vec::new(),
         };
-        for job in jobs {
-            if let Work::Decide(decision) = &job.work {
-                wanted.holds.push(decision.hold_id.uuid());
-            }
-            let order = job.work.order();
+        for Item { work, claim } in jobs.flat_map(|job| &job.items) {
             wanted
                 .accounts
-                .extend([order.debit_account_id.uuid(), order.credit_account_id.uuid()]);
-            wanted.key_owners.push(job.claim.owner_id.uuid());
-            wanted.keys.push(job.claim.key.as_str().to_owned());
+                .extend(work.accounts().into_iter().map(AccountId::uuid));
+            wanted.holds.extend(work.holds().iter().map(|id| id.uuid()));
+            wanted.transfers.extend(work.original().map(TransferId::uuid));
+            wanted.key_owners.push(claim.owner_id.uuid());
+            wanted.keys.push(claim.key.as_str().to_owned());
         }
         wanted.accounts.sort_unstable();
         wanted.accounts.dedup();
@@ -54,13 +55,16 @@ pub struct Session {
     pub client: Client,
     lock_accounts: Statement,
     lock_holds: Statement,
+    lock_transfers: Statement,
     find_keys: Statement,
     claim_keys: Statement,
     insert_transfers: Statement,
+    insert_parties: Statement,
     insert_postings: Statement,
     update_accounts: Statement,
     insert_holds: Statement,
     update_holds: Statement,
+    update_returned: Statement,
     update_reviewed: Statement,
     insert_events: Statement,
     begin: Statement,
@@ -90,13 +94,16 @@ impl Session {
                 .await?,
             lock_accounts: client.prepare(LOCK_ACCOUNTS).await?,
             lock_holds: client.prepare(LOCK_HOLDS).await?,
+            lock_transfers: client.prepare(LOCK_TRANSFERS).await?,
             find_keys: client.prepare(FIND_KEYS).await?,
             claim_keys: client.prepare(CLAIM_KEYS).await?,
             insert_transfers: client.prepare(INSERT_TRANSFERS).await?,
+            insert_parties: client.prepare(INSERT_PARTIES).await?,
             insert_postings: client.prepare(INSERT_POSTINGS).await?,
             update_accounts: client.prepare(UPDATE_ACCOUNTS).await?,
             insert_holds: client.prepare(INSERT_HOLDS).await?,
             update_holds: client.prepare(UPDATE_HOLDS).await?,
+            update_returned: client.prepare(UPDATE_RETURNED).await?,
             update_reviewed: client.prepare(UPDATE_REVIEWED).await?,
             insert_events: client.prepare(INSERT_EVENTS).await?,
             client,
@@ -107,18 +114,18 @@ impl Session {
         let client = &self.client;
         let account_parameters: [&Parameter; 1] = [&wanted.accounts];
         let key_parameters: [&Parameter; 2] = [&wanted.key_owners, &wanted.keys];
-        let holds = async {
-            match wanted.holds.is_empty() {
-                true => Ok(Vec::new()),
-                false => client.query(&self.lock_holds, &[&wanted.holds]).await,
-            }
+        // Most batches are about neither holds nor transfers that are there already.
+        let if_any = async |statement, ids: &Vec<Uuid>| match ids.is_empty() {
+            true => Ok(Vec::new()),
+            false => client.query(statement, &[ids]).await,
         };
         // Sent together, answered in order: the keys are looked up after the locks are held.
-        let (begun, transaction, accounts, holds, keys) = join!(
+        let (begun, transaction, accounts, holds, transfers, keys) = join!(
             client.batch_execute("BEGIN"),
             client.query_one(&self.begin, &[]),
             client.query(&self.lock_accounts, &account_parameters),
-            holds,
+            if_any(&self.lock_holds, &wanted.holds),
+            if_any(&self.lock_transfers, &wanted.transfers),
             client.query(&self.find_keys, &key_parameters),
         );
         begun?;
@@ -128,6 +135,7 @@ impl Session {
             now: transaction.try_get(1)?,
             accounts: accounts?.iter().map(locked_account).collect::<Result<_, _>>()?,
             holds: holds?.iter().map(locked_hold).collect::<Result<_, _>>()?,
+            transfers: transfers?.iter().map(locked_transfer).collect::<Result<_, _>>()?,
             keys: keys?.iter().map(stored_key).collect::<Result<_, _>>()?,
         })
     }
@@ -159,9 +167,11 @@ impl Session {
         let all = [
             (&self.update_accounts, &columns.accounts),
             (&self.insert_transfers, &columns.transfers),
+            (&self.insert_parties, &columns.parties),
             (&self.insert_postings, &columns.postings),
             (&self.insert_holds, &columns.holds),
             (&self.update_holds, &columns.hold_changes),
+            (&self.update_returned, &columns.returned),
             (&self.update_reviewed, &columns.reviews),
             (&self.insert_events, &columns.events),
             (&self.claim_keys, &columns.keys),
@@ -205,16 +215,42 @@ fn locked_account(row: &Row) -> Result<LockedAccount, StoreError> {
     })
 }
 
-fn locked_hold(row: &Row) -> Result<(HoldId, LockedHold), StoreError> {
-    let id = HoldId::from_uuid(row.try_get(0)?);
-    Ok((
-        id,
-        LockedHold {
-            id,
-            amount: row.try_get(1)?,
-            taken: row.try_get(2)?,
-        },
-    ))
+fn locked_hold(row: &Row) -> Result<LockedHold, StoreError> {
+    let credit_account_id: Option<Uuid> = row.try_get(6)?;
+    Ok(LockedHold {
+        id: HoldId::from_uuid(row.try_get(0)?),
+        account_id: AccountId::from_uuid(row.try_get(1)?),
+        amount: row.try_get(2)?,
+        captured: row.try_get(3)?,
+        released: row.try_get(4)?,
+        expired: row.try_get(5)?,
+        terms: credit_account_id.map(|it| hold_terms(row, it)).transpose()?,
+    })
+}
+
+fn hold_terms(row: &Row, credit_account_id: Uuid) -> Result<HoldTerms, StoreError> {
+    Ok(HoldTerms {
+        credit_account_id: AccountId::from_uuid(credit_account_id),
+        currency: row
+            .try_get::<_, &str>(7)?
+            .parse()
+            .map_err(|_| StoreError::Rejected("a hold has an unknown currency".to_owned()))?,
+        description: row.try_get(8)?,
+        metadata: row.try_get(9)?,
+        expires_at: row.try_get(10)?,
+        capture_at: row.try_get(11)?,
+        created_at: row.try_get(12)?,
+    })
+}
+
+fn locked_transfer(row: &Row) -> Result<LockedTransfer, StoreError> {
+    Ok(LockedTransfer {
+        id: TransferId::from_uuid(row.try_get(0)?),
+        posted: row.try_get(1)?,
+        amount: row.try_get(2)?,
+        refunded: row.try_get(3)?,
+        reversal_id: row.try_get::<_, Option<Uuid>>(4)?.map(TransferId::from_uuid),
+    })
 }
 
 fn stored_key(row: &Row) -> Result<((UserId, IdempotencyKey), StoredKey), StoreError> {
@@ -243,33 +279,42 @@ const LOCK_ACCOUNTS: &str = "
     FROM ledger_accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE";
 
 const LOCK_HOLDS: &str = "
-    SELECT id, amount, captured + released
+    SELECT id, account_id, amount, captured, released, expired, credit_account_id, currency, description, metadata,
+        expires_at, capture_at, created_at
     FROM holds WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE";
+
+const LOCK_TRANSFERS: &str = "
+    SELECT id, status = 'posted', amount, refunded, reversal_id
+    FROM transfers WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE";
 
 const FIND_KEYS: &str = "
     SELECT owner_id, key, fingerprint, status, body
     FROM idempotency_keys JOIN unnest($1::uuid[], $2::text[]) AS wanted (owner_id, key) USING (owner_id, key)";
 
 const CLAIM_KEYS: &str = "
-    INSERT INTO idempotency_keys (owner_id, key, fingerprint, transfer_id, status, body, created_at)
-    SELECT owner_id, key, fingerprint, transfer_id, status, body, now()
-    FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::smallint[], $6::text[])
-        AS claim (owner_id, key, fingerprint, transfer_id, status, body)
+    INSERT INTO idempotency_keys (owner_id, key, fingerprint, transfer_id, status, body, subject, created_at)
+    SELECT owner_id, key, fingerprint, transfer_id, status, body, subject, now()
+    FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::uuid[], $5::smallint[], $6::text[], $7::text[])
+        AS claim (owner_id, key, fingerprint, transfer_id, status, body, subject)
     ORDER BY owner_id, key";
 
 const INSERT_TRANSFERS: &str = "
     INSERT INTO transfers (id, kind, status, debit_account_id, credit_account_id, debit_holder_id, credit_holder_id,
         amount, currency, description, metadata, initiated_by, rejection_code, hold_id, risk_score, risk_decision,
-        risk_reasons, created_at, completed_at)
+        risk_reasons, captured_hold_id, original_transfer_id, several_legs, reference, effective_date, created_at, completed_at)
     SELECT id, kind, status, debit_account_id, credit_account_id, debit_holder_id, credit_holder_id,
         amount, currency, description, metadata::jsonb, initiated_by, rejection_code, hold_id, risk_score, risk_decision,
-        risk_reasons::jsonb, now(), CASE WHEN status <> 'in_review' THEN now() END
+        risk_reasons::jsonb, captured_hold_id, original_transfer_id, legs::jsonb, reference, effective_date, now(), CASE WHEN status <> 'in_review' THEN now() END
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::bigint[],
         $9::text[], $10::text[], $11::text[], $12::uuid[], $13::text[], $14::uuid[], $15::smallint[], $16::text[],
-        $17::text[])
+        $17::text[], $18::uuid[], $19::uuid[], $20::text[], $21::text[], $22::date[])
         AS new (id, kind, status, debit_account_id, credit_account_id, debit_holder_id, credit_holder_id, amount,
             currency, description, metadata, initiated_by, rejection_code, hold_id, risk_score, risk_decision,
-            risk_reasons)";
+            risk_reasons, captured_hold_id, original_transfer_id, legs, reference, effective_date)";
+
+const INSERT_PARTIES: &str = "
+    INSERT INTO transfer_parties (holder_id, transfer_id)
+    SELECT holder_id, transfer_id FROM unnest($1::uuid[], $2::uuid[]) AS new (holder_id, transfer_id)";
 
 const INSERT_POSTINGS: &str = "
     INSERT INTO postings (transfer_id, account_id, sequence, direction, amount, currency, balance_after, posted_at)
@@ -283,14 +328,26 @@ const UPDATE_ACCOUNTS: &str = "
     WHERE account.id = new.id";
 
 const INSERT_HOLDS: &str = "
-    INSERT INTO holds (id, account_id, transfer_id, amount, created_at)
-    SELECT id, account_id, transfer_id, amount, now()
-    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[]) AS new (id, account_id, transfer_id, amount)";
+    INSERT INTO holds (id, account_id, transfer_id, amount, kind, credit_account_id, debit_holder_id, credit_holder_id,
+        currency, description, metadata, expires_at, capture_at, created_at)
+    SELECT id, account_id, transfer_id, amount, kind, credit_account_id, debit_holder_id, credit_holder_id,
+        currency, description, metadata::jsonb, expires_at, capture_at, now()
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[], $6::uuid[], $7::uuid[], $8::uuid[],
+        $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::timestamptz[])
+        AS new (id, account_id, transfer_id, amount, kind, credit_account_id, debit_holder_id, credit_holder_id, currency,
+            description, metadata, expires_at, capture_at)";
 
 const UPDATE_HOLDS: &str = "
-    UPDATE holds AS hold SET captured = hold.captured + change.captured, released = hold.released + change.released
-    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS change (id, captured, released)
+    UPDATE holds AS hold SET amount = change.amount, captured = change.captured, released = change.released,
+        expired = change.expired
+    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bool[])
+        AS change (id, amount, captured, released, expired)
     WHERE hold.id = change.id";
+
+const UPDATE_RETURNED: &str = "
+    UPDATE transfers AS transfer SET refunded = change.refunded, reversal_id = change.reversal_id
+    FROM unnest($1::uuid[], $2::bigint[], $3::uuid[]) AS change (id, refunded, reversal_id)
+    WHERE transfer.id = change.id";
 
 const UPDATE_REVIEWED: &str = "
     UPDATE transfers AS transfer SET status = outcome.status, rejection_code = outcome.rejection_code,
@@ -299,6 +356,6 @@ const UPDATE_REVIEWED: &str = "
     WHERE transfer.id = outcome.id AND transfer.status = 'in_review'";
 
 const INSERT_EVENTS: &str = "
-    INSERT INTO outbox (id, kind, transfer_id, payload, created_at)
-    SELECT id, kind, transfer_id, payload::json, now()
-    FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[]) AS new (id, kind, transfer_id, payload)";
+    INSERT INTO outbox (id, kind, transfer_id, payload, subject, created_at)
+    SELECT id, kind, transfer_id, payload::json, subject, now()
+    FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[]) AS new (id, kind, transfer_id, payload, subject)";

@@ -1,6 +1,6 @@
 //! A batch's database transaction, and what to make of it when it fails or its end is not known.
 //!
-//! The lock order is total: accounts by id, holds by id, then keys by owner and key. Keys are claimed last, by a plain
+//! The lock order is total: accounts by id, holds by id, transfers by id, then keys by owner and key. Keys are claimed last, by a plain
 //! insert whose unique violation makes the whole transaction fail and be tried again. That is as exact as claiming them
 //! first and saves a second write per request: a key that another replica is committing right now nearly always waits
 //! for the same account lock, and is then found by the look-up that follows the lock.
@@ -162,7 +162,7 @@ impl Store {
                 &[
                     &claim.owner_id.uuid(),
                     &claim.key.as_str(),
-                    &witness.transfer_id.uuid(),
+                    &witness.subject.uuid(),
                 ],
             )
             .await?;

@@ -8,19 +8,23 @@ use shared::clients::ml::Decision;
 use shared::clients::transactions::Direction;
 use shared::id::{AccountId, EventId, HoldId, TransferId, UserId};
 use shared::idempotency::IdempotencyKey;
+use shared::{Amount, Currency};
 
-use super::Answer;
-use crate::book::{Leg, LockedHold};
+use super::{Answer, Subject};
+use crate::book::Leg;
+use crate::hold::{HoldTerms, LockedHold};
 use crate::idempotency_key::Claim;
 use crate::ledger_account::LockedAccount;
-use crate::transfer::{Description, Risk, TransferOrder, TransferRecord};
+use crate::transfer::{Description, LockedTransfer, Reference, Risk, TransferOrder, TransferRecord};
 
 /// What the first round trip found, under locks that are held to the commit.
 pub struct Opened {
     pub xid: i64,
     pub now: DateTime<Utc>,
     pub accounts: Vec<LockedAccount>,
-    pub holds: HashMap<HoldId, LockedHold>,
+    pub holds: Vec<LockedHold>,
+    /// What requests want to give back.
+    pub transfers: Vec<LockedTransfer>,
     pub keys: HashMap<(UserId, IdempotencyKey), StoredKey>,
 }
 
@@ -31,7 +35,7 @@ pub struct StoredKey {
 
 pub struct NewKey {
     pub claim: Claim,
-    pub transfer_id: TransferId,
+    pub subject: Subject,
     pub answer: Answer,
 }
 
@@ -44,23 +48,29 @@ pub struct NewTransfer {
     pub risk: Option<Risk>,
 }
 
+/// Who is paid by a transfer with several legs.
+pub struct NewParty {
+    pub holder_id: UserId,
+    pub transfer_id: TransferId,
+}
+
 pub struct NewPosting {
     pub transfer_id: TransferId,
     pub leg: Leg,
-    pub currency: &'static str,
 }
 
 pub struct NewHold {
-    pub id: HoldId,
-    pub account_id: AccountId,
-    pub transfer_id: TransferId,
-    pub amount: i64,
+    pub hold: LockedHold,
+    /// Of a hold for a review.
+    pub transfer_id: Option<TransferId>,
+    pub debit_holder_id: Option<UserId>,
+    pub credit_holder_id: Option<UserId>,
 }
 
-pub struct HoldChange {
-    pub id: HoldId,
-    pub captured: i64,
-    pub released: i64,
+impl NewHold {
+    fn terms(&self) -> Option<&HoldTerms> {
+        self.hold.terms.as_ref()
+    }
 }
 
 pub struct ReviewOutcome {
@@ -71,7 +81,7 @@ pub struct ReviewOutcome {
 pub struct NewEvent {
     pub id: EventId,
     pub kind: &'static str,
-    pub transfer_id: TransferId,
+    pub subject: Subject,
     pub payload: ByteString,
 }
 
@@ -81,24 +91,31 @@ pub struct Writes {
     pub xid: i64,
     pub keys: Vec<NewKey>,
     pub transfers: Vec<NewTransfer>,
+    pub parties: Vec<NewParty>,
     pub postings: Vec<NewPosting>,
     pub accounts: Vec<LockedAccount>,
     pub holds: Vec<NewHold>,
-    pub hold_changes: Vec<HoldChange>,
+    pub hold_changes: Vec<LockedHold>,
+    pub returned: Vec<LockedTransfer>,
     pub reviews: Vec<ReviewOutcome>,
     pub events: Vec<NewEvent>,
 }
 
 impl Writes {
-    pub fn add_legs(&mut self, order: &TransferOrder, debit: Leg, credit: Leg) {
-        let currency = order.currency.code();
-        for leg in [debit, credit] {
-            self.postings.push(NewPosting {
-                transfer_id: order.id,
-                leg,
-                currency,
-            });
-        }
+    pub fn add_legs(&mut self, transfer_id: TransferId, legs: Vec<Leg>) {
+        let postings = legs.into_iter().map(|leg| NewPosting { transfer_id, leg });
+        self.postings.extend(postings);
+    }
+
+    /// Adds what was decided on its own, all of it.
+    pub fn append(&mut self, mut more: Self) {
+        self.keys.append(&mut more.keys);
+        self.transfers.append(&mut more.transfers);
+        self.parties.append(&mut more.parties);
+        self.postings.append(&mut more.postings);
+        self.holds.append(&mut more.holds);
+        self.reviews.append(&mut more.reviews);
+        self.events.append(&mut more.events);
     }
 }
 
@@ -120,10 +137,12 @@ macro_rules! table {
 pub struct Columns<'a> {
     pub keys: Table<'a>,
     pub transfers: Table<'a>,
+    pub parties: Table<'a>,
     pub postings: Table<'a>,
     pub accounts: Table<'a>,
     pub holds: Table<'a>,
     pub hold_changes: Table<'a>,
+    pub returned: Table<'a>,
     pub reviews: Table<'a>,
     pub events: Table<'a>,
 }
@@ -135,42 +154,65 @@ impl<'a> Columns<'a> {
                 |it| it.claim.owner_id.uuid(),
                 |it| it.claim.key.as_str(),
                 |it| it.claim.fingerprint.as_slice(),
-                |it| it.transfer_id.uuid(),
+                |it| it.subject.uuid(),
                 |it| i16::try_from(it.answer.status).unwrap_or(500),
                 |it| &*it.answer.body,
+                |it| it.subject.word(),
             ),
             transfers: table!(writes.transfers;
                 |it| it.order.id.uuid(),
                 |it| it.order.kind.word(),
                 |it| it.record.status.word(),
-                |it| it.order.debit_account_id.uuid(),
-                |it| it.order.credit_account_id.uuid(),
+                |it| it.record.debit_account_id.map(AccountId::uuid),
+                |it| it.record.credit_account_id.map(AccountId::uuid),
                 |it| it.debit_holder_id.map(UserId::uuid),
                 |it| it.credit_holder_id.map(UserId::uuid),
-                |it| it.order.amount.minor(),
-                |it| it.order.currency.code(),
-                |it| it.order.description.as_ref().map(Description::as_str),
-                |it| it.order.metadata.as_ref().and_then(|pairs| serde_json::to_string(pairs).ok()),
+                |it| it.record.amount.map(Amount::minor),
+                |it| it.record.currency.map(Currency::code),
+                |it| it.order.note.description.as_ref().map(Description::as_str),
+                |it| it.order.note.metadata.as_ref().and_then(|pairs| serde_json::to_string(pairs).ok()),
                 |it| it.order.initiated_by.uuid(),
                 |it| it.record.rejection_code.as_deref(),
                 |it| it.hold_id.map(HoldId::uuid),
                 |it| it.risk.as_ref().and_then(|risk| i16::try_from(risk.score).ok()),
                 |it| it.risk.as_ref().map(|risk| decision_word(risk.decision)),
                 |it| it.risk.as_ref().and_then(|risk| serde_json::to_string(&risk.reasons).ok()),
+                |it| it.order.captured_hold_id.map(HoldId::uuid),
+                |it| it.order.original_transfer_id.map(TransferId::uuid),
+                |it| it.record.legs.as_ref().and_then(|legs| serde_json::to_string(legs).ok()),
+                |it| it.order.note.reference.as_ref().map(Reference::as_str),
+                |it| it.order.note.effective_date,
             ),
+            parties: table!(writes.parties; |it| it.holder_id.uuid(), |it| it.transfer_id.uuid()),
             postings: table!(writes.postings;
                 |it| it.transfer_id.uuid(),
                 |it| it.leg.account_id.uuid(),
                 |it| it.leg.sequence,
                 |it| direction_word(it.leg.direction),
                 |it| it.leg.amount,
-                |it| it.currency,
+                |it| it.leg.currency.code(),
                 |it| it.leg.balance_after,
             ),
             accounts: table!(writes.accounts; |it| it.id.uuid(), |it| it.posted, |it| it.held, |it| it.version),
             holds: table!(writes.holds;
-                |it| it.id.uuid(), |it| it.account_id.uuid(), |it| it.transfer_id.uuid(), |it| it.amount),
-            hold_changes: table!(writes.hold_changes; |it| it.id.uuid(), |it| it.captured, |it| it.released),
+                |it| it.hold.id.uuid(),
+                |it| it.hold.account_id.uuid(),
+                |it| it.transfer_id.map(TransferId::uuid),
+                |it| it.hold.amount,
+                |it| if it.transfer_id.is_some() { "review" } else { "payment" },
+                |it| it.terms().map(|terms| terms.credit_account_id.uuid()),
+                |it| it.debit_holder_id.map(UserId::uuid),
+                |it| it.credit_holder_id.map(UserId::uuid),
+                |it| it.terms().map(|terms| terms.currency.code()),
+                |it| it.terms().and_then(|terms| terms.description.as_deref()),
+                |it| it.terms().and_then(|terms| terms.metadata.as_ref()).map(ToString::to_string),
+                |it| it.terms().map(|terms| terms.expires_at),
+                |it| it.terms().and_then(|terms| terms.capture_at),
+            ),
+            hold_changes: table!(writes.hold_changes;
+                |it| it.id.uuid(), |it| it.amount, |it| it.captured, |it| it.released, |it| it.expired),
+            returned: table!(writes.returned;
+                |it| it.id.uuid(), |it| it.refunded, |it| it.reversal_id.map(TransferId::uuid)),
             reviews: table!(writes.reviews;
                 |it| it.record.id.uuid(),
                 |it| it.record.status.word(),
@@ -178,7 +220,7 @@ impl<'a> Columns<'a> {
                 |it| it.decided_by.uuid(),
             ),
             events: table!(writes.events;
-                |it| it.id.uuid(), |it| it.kind, |it| it.transfer_id.uuid(), |it| &*it.payload),
+                |it| it.id.uuid(), |it| it.kind, |it| it.subject.uuid(), |it| &*it.payload, |it| it.subject.word()),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, get, post, web};
-use serde::{Deserialize, Serialize};
+use chrono::NaiveDate;
+use serde::{Deserialize, Deserializer, Serialize};
 use shared::error::PROBLEM_JSON;
 use shared::id::{AccountId, TransferId, UserId};
 use shared::idempotency::{IdempotencyKey, REPLAYED_HEADER};
@@ -11,42 +12,157 @@ use shared::page::Limit;
 use shared::{Amount, ApiError, Currency, Cursor, Denial, Json, Outcome, Page, Principal, Role};
 use utoipa::{IntoParams, ToSchema};
 
-use super::queries::{self, TransferRow};
+use super::queries;
 use super::{
-    Description, Metadata, ReviewDecision, TransferKind, TransferOrder, TransferRecord, TransferStatus,
+    Description, Metadata, Note, Reference, ReviewDecision, TransferKind, TransferOrder, TransferRecord,
+    TransferStatus,
 };
 use crate::idempotency_key::Claim;
-use crate::lane::{Answer, Work};
+use crate::lane::{Answer, Mode, Work};
+use crate::leg::{InvalidLegs, LegOrder, Legs};
 use crate::state::State;
+
+/// How far an effective date may be from today, either way.
+const EFFECTIVE_WITHIN_DAYS: i64 = 366;
 
 /// Who sees every transfer with its risk, and decides those in review.
 const REVIEWERS: [Role; 2] = [Role::Compliance, Role::Admin];
 
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+/// A debit and a credit: `debit_account_id`, `credit_account_id`, `amount` and `currency`. Or `legs`: several debits and
+/// credits, which balance in every currency.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = CreateTransfer)]
-pub struct CreateTransfer {
+pub struct TransferFields {
     /// The account that pays: one of yours.
-    pub debit_account_id: AccountId,
+    #[serde(default, deserialize_with = "present")]
+    debit_account_id: Option<AccountId>,
     /// The account that is paid.
-    pub credit_account_id: AccountId,
-    pub amount: Amount,
+    #[serde(default, deserialize_with = "present")]
+    credit_account_id: Option<AccountId>,
+    #[serde(default, deserialize_with = "present")]
+    amount: Option<Amount>,
     /// The currency of both accounts.
-    pub currency: Currency,
-    pub description: Option<Description>,
-    pub metadata: Option<Metadata>,
+    #[serde(default, deserialize_with = "present")]
+    currency: Option<Currency>,
+    description: Option<Description>,
+    metadata: Option<Metadata>,
+    /// 2 to 100; each account is in one of them, and those that are debited are yours.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    legs: Option<Vec<LegOrder>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reference: Option<Reference>,
+    /// The day it counts for, if not that of its booking; at most a year away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    effective_date: Option<NaiveDate>,
+    /// Only try it: the answer is 200 and what would have happened, and nothing of it is kept, the key included.
+    #[serde(default, skip_serializing)]
+    dry_run: bool,
 }
 
-/// Move money from one of your accounts to another account.
+/// Absent or a value, but not `null`.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// What is asked for, with legs that balance. It is serialized as it was sent, for the fingerprint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "TransferFields", into = "TransferFields")]
+pub struct CreateTransfer {
+    fields: TransferFields,
+    legs: Result<Legs, InvalidLegs>,
+}
+
+impl From<CreateTransfer> for TransferFields {
+    fn from(request: CreateTransfer) -> Self {
+        request.fields
+    }
+}
+
+impl TryFrom<TransferFields> for CreateTransfer {
+    type Error = &'static str;
+
+    fn try_from(fields: TransferFields) -> Result<Self, &'static str> {
+        let pair = (
+            fields.debit_account_id,
+            fields.credit_account_id,
+            fields.amount,
+            fields.currency,
+        );
+        let legs = match (pair, &fields.legs) {
+            ((None, None, None, None), Some(legs)) => Legs::parse(legs.clone()),
+            (_, Some(_)) => return Err("`legs` stands alone: each leg has its account, amount and currency"),
+            ((Some(debit), Some(credit), Some(amount), Some(currency)), None) if debit != credit => {
+                Ok(Legs::pair(debit, credit, amount, currency))
+            }
+            ((Some(_), Some(_), Some(_), Some(_)), None) => Err(InvalidLegs::SameAccount),
+            ((None, ..), None) => return Err("missing field `debit_account_id`"),
+            ((_, None, ..), None) => return Err("missing field `credit_account_id`"),
+            ((_, _, None, _), None) => return Err("missing field `amount`"),
+            ((_, _, _, None), None) => return Err("missing field `currency`"),
+        };
+        Ok(Self { fields, legs })
+    }
+}
+
+impl CreateTransfer {
+    pub fn mode(&self) -> Mode {
+        if self.fields.dry_run {
+            Mode::DryRun
+        } else {
+            Mode::Atomic
+        }
+    }
+
+    /// The order, if it can be one at all.
+    pub fn into_order(self, initiated_by: UserId, today: NaiveDate) -> Result<TransferOrder, ApiError> {
+        let legs = self.legs.map_err(|error| {
+            let code = match error {
+                InvalidLegs::Count => "invalid_legs",
+                InvalidLegs::SameAccount => "same_account",
+                InvalidLegs::Unbalanced(_) => "unbalanced_legs",
+            };
+            ApiError::unprocessable(code, error.to_string()).outcome(Outcome::None)
+        })?;
+        let date = self.fields.effective_date;
+        if date.is_some_and(|date| (date - today).num_days().abs() > EFFECTIVE_WITHIN_DAYS) {
+            return Err(ApiError::unprocessable(
+                "effective_date_too_far",
+                "`effective_date` is at most a year away from today.",
+            )
+            .outcome(Outcome::None));
+        }
+        let note = Note {
+            description: self.fields.description,
+            metadata: self.fields.metadata,
+            reference: self.fields.reference,
+            effective_date: date,
+        };
+        Ok(TransferOrder::new(
+            TransferKind::Transfer,
+            legs,
+            note,
+            initiated_by,
+        ))
+    }
+}
+
+/// Move money from your accounts to other accounts.
 ///
-/// The answer is durable: `posted` means that the money moved. A transfer that looks suspicious is `in_review`: its amount
-/// is held until a person decides. The same `Idempotency-Key` with the same body gets the same answer again.
+/// The answer is durable: `posted` means that the money moved. A transfer that looks suspicious is `in_review`: what it
+/// debits is held until a person decides. The same `Idempotency-Key` with the same body gets the same answer again.
 #[utoipa::path(
     tag = "transfers",
     params(("Idempotency-Key" = String, Header, description = "Your own name for this request: 1 to 255 letters, digits or `._~:@+=,-`")),
+    request_body = TransferFields,
     responses(
+        (status = 200, description = "Of a dry run: what would have happened", body = TransferRecord),
         (status = 201, description = "Posted, or in review", body = TransferRecord),
-        (status = 422, description = "`same_account`, `account_not_found`, `account_frozen`, `account_closed`, `currency_mismatch`, `insufficient_funds`, `balance_limit_exceeded`, `blocked_by_risk`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`same_account`, `invalid_legs`, `unbalanced_legs`, `effective_date_too_far`, `account_not_found`, `account_frozen`, `account_closed`, `currency_mismatch`, `insufficient_funds`, `condition_failed`, `balance_limit_exceeded`, `blocked_by_risk`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
         AuthErrors, BodyErrors, CommonErrors,
     ),
     security(("access_token" = [])),
@@ -59,25 +175,11 @@ pub async fn create_transfer(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let claim = Claim::new(principal.user_id, key, "POST /transfers", &request.0)?;
-    let request = request.into_inner();
-    if request.debit_account_id == request.credit_account_id {
-        return Err(
-            ApiError::unprocessable("same_account", "A transfer needs two different accounts.")
-                .outcome(Outcome::None),
-        );
-    }
-    let order = TransferOrder {
-        id: TransferId::new(),
-        kind: TransferKind::Transfer,
-        debit_account_id: request.debit_account_id,
-        credit_account_id: request.credit_account_id,
-        amount: request.amount,
-        currency: request.currency,
-        description: request.description,
-        metadata: request.metadata,
-        initiated_by: principal.user_id,
-    };
-    let answer = state.lanes.submit(Work::Post(order), claim).await?;
+    let mode = request.mode();
+    let order = request
+        .into_inner()
+        .into_order(principal.user_id, state.clock.now().date_naive())?;
+    let answer = state.lanes.decide(Work::Post(order), claim, mode).await?;
     Ok(respond(answer))
 }
 
@@ -160,7 +262,11 @@ pub async fn get_transfer(
     let mut conn = state.db.connection().await?;
     let row = queries::find(&mut conn, *transfer_id).await?;
     let reviewer = principal.has_any(&REVIEWERS);
-    if !reviewer && !row.visible_to(principal.user_id) {
+    let visible = reviewer
+        || row.visible_to(principal.user_id)
+        || (row.status == TransferStatus::Posted.word()
+            && queries::is_party(&mut conn, *transfer_id, principal.user_id).await?);
+    if !visible {
         let refusal = ApiError::not_found("There is no such transfer, or it is not yours.");
         return Err(refusal.denied(Denial::NotOwner));
     }
@@ -229,15 +335,16 @@ async fn decide_review(
     let claim = Claim::new(principal.user_id, key, operation, &transfer_id)?;
     let mut conn = state.db.connection().await?;
     let row = queries::find(&mut conn, transfer_id).await?;
+    let hold_ids = queries::review_holds(&mut conn, transfer_id).await?;
+    let is_party = queries::is_party(&mut conn, transfer_id, principal.user_id).await?;
     drop(conn);
-    check_separation_of_duties(&row, principal.user_id)?;
-    let created_at = row.created_at;
-    let (order, hold_id) = row.into_order()?;
-    let hold_id = hold_id.ok_or(crate::book::Refusal::NotInReview)?;
+    if is_party || row.involves(principal.user_id) {
+        return Err(separation_of_duties());
+    }
     let decision = ReviewDecision {
-        order,
-        created_at,
-        hold_id,
+        created_at: row.created_at,
+        order: row.into_order()?,
+        hold_ids,
         approve,
         decided_by: principal.user_id,
     };
@@ -245,14 +352,11 @@ async fn decide_review(
     Ok(respond(answer))
 }
 
-fn check_separation_of_duties(row: &TransferRow, decider: UserId) -> Result<(), ApiError> {
-    if row.involves(decider) {
-        return Err(ApiError::forbidden(
-            "separation_of_duties",
-            "Whoever made a transfer, pays or is paid by it cannot decide it.",
-        )
-        .denied(Denial::Forbidden)
-        .outcome(Outcome::None));
-    }
-    Ok(())
+fn separation_of_duties() -> ApiError {
+    ApiError::forbidden(
+        "separation_of_duties",
+        "Whoever made a transfer, pays or is paid by it cannot decide it.",
+    )
+    .denied(Denial::Forbidden)
+    .outcome(Outcome::None)
 }

@@ -1,7 +1,7 @@
 //! Reading transfers. They are written by the lane.
 
-use chrono::{DateTime, Utc};
-use diesel::dsl::sql;
+use chrono::{DateTime, NaiveDate, Utc};
+use diesel::dsl::{exists, sql};
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -10,29 +10,37 @@ use shared::id::{AccountId, HoldId, TransferId, UserId};
 use shared::page::Limit;
 use shared::{Amount, ApiError, Currency};
 
-use super::{Risk, TransferOrder, TransferRecord, TransferStatus};
-use crate::schema::transfers;
+use super::{Note, Risk, TransferOrder, TransferRecord, TransferStatus};
+use crate::leg::Legs;
+use crate::schema::{holds, transfer_parties, transfers};
 
-#[derive(Debug, HasQuery)]
+#[derive(Clone, Debug, HasQuery)]
 #[diesel(table_name = transfers)]
 pub struct TransferRow {
     pub id: TransferId,
     pub kind: String,
     pub status: String,
-    pub debit_account_id: AccountId,
-    pub credit_account_id: AccountId,
+    pub debit_account_id: Option<AccountId>,
+    pub credit_account_id: Option<AccountId>,
     pub debit_holder_id: Option<UserId>,
     pub credit_holder_id: Option<UserId>,
-    pub amount: i64,
-    pub currency: Currency,
+    pub amount: Option<i64>,
+    pub currency: Option<Currency>,
+    pub several_legs: Option<serde_json::Value>,
     pub description: Option<String>,
     pub metadata: Option<serde_json::Value>,
+    pub reference: Option<String>,
+    pub effective_date: Option<NaiveDate>,
     pub initiated_by: UserId,
     pub rejection_code: Option<String>,
     pub hold_id: Option<HoldId>,
     pub risk_score: Option<i16>,
     pub risk_decision: Option<String>,
     pub risk_reasons: Option<serde_json::Value>,
+    pub captured_hold_id: Option<HoldId>,
+    pub original_transfer_id: Option<TransferId>,
+    pub refunded: i64,
+    pub reversal_id: Option<TransferId>,
     pub created_at: DateTime<Utc>,
     pub completed_at: Option<DateTime<Utc>>,
 }
@@ -50,39 +58,57 @@ impl TransferRow {
         self.initiated_by == user || self.debit_holder_id == Some(user) || self.credit_holder_id == Some(user)
     }
 
-    /// What was asked for, and the hold if there is one.
-    pub fn into_order(self) -> Result<(TransferOrder, Option<HoldId>), ApiError> {
-        let order = TransferOrder {
-            id: self.id,
-            kind: word(self.kind)?,
-            debit_account_id: self.debit_account_id,
-            credit_account_id: self.credit_account_id,
-            amount: Amount::try_from(self.amount).map_err(ApiError::internal)?,
-            currency: self.currency,
-            description: self
-                .description
-                .map(TryInto::try_into)
-                .transpose()
-                .map_err(ApiError::internal)?,
+    /// What was asked for.
+    pub fn into_order(self) -> Result<TransferOrder, ApiError> {
+        let note = Note {
+            description: parsed(self.description)?,
             metadata: self
                 .metadata
                 .map(serde_json::from_value)
                 .transpose()
                 .map_err(ApiError::internal)?,
-            initiated_by: self.initiated_by,
+            reference: parsed(self.reference)?,
+            effective_date: self.effective_date,
         };
-        Ok((order, self.hold_id))
+        let pair = (
+            self.debit_account_id,
+            self.credit_account_id,
+            self.amount,
+            self.currency,
+        );
+        let legs = match (pair, self.several_legs) {
+            ((Some(debit), Some(credit), Some(amount), Some(currency)), _) => {
+                let amount = Amount::try_from(amount).map_err(ApiError::internal)?;
+                Legs::pair(debit, credit, amount, currency)
+            }
+            (_, legs) => {
+                let legs = serde_json::from_value(legs.unwrap_or_default()).map_err(ApiError::internal)?;
+                Legs::parse(legs).map_err(|error| ApiError::internal(anyhow::anyhow!("{error}")))?
+            }
+        };
+        Ok(TransferOrder {
+            id: self.id,
+            kind: word(self.kind)?,
+            legs,
+            note,
+            initiated_by: self.initiated_by,
+            captured_hold_id: self.captured_hold_id,
+            original_transfer_id: self.original_transfer_id,
+        })
     }
 
     pub fn into_record(mut self, with_risk: bool) -> Result<TransferRecord, ApiError> {
         let status = word(std::mem::take(&mut self.status))?;
         let (created_at, completed_at) = (self.created_at, self.completed_at);
         let rejection_code = self.rejection_code.take();
+        let (refunded, reversal_id) = (Amount::try_from(self.refunded).ok(), self.reversal_id);
         let risk = if with_risk { self.take_risk()? } else { None };
-        let (order, _) = self.into_order()?;
+        let order = self.into_order()?;
         let record = TransferRecord::new(&order, status, created_at, completed_at);
         Ok(TransferRecord {
             rejection_code,
+            refunded,
+            reversal_id,
             risk,
             ..record
         })
@@ -104,6 +130,14 @@ impl TransferRow {
     }
 }
 
+fn parsed<T: TryFrom<String, Error: std::error::Error + Send + Sync + 'static>>(
+    text: Option<String>,
+) -> Result<Option<T>, ApiError> {
+    text.map(TryInto::try_into)
+        .transpose()
+        .map_err(ApiError::internal)
+}
+
 /// A word of the database as the enum that the wire spells the same way.
 fn word<T: DeserializeOwned>(text: String) -> Result<T, ApiError> {
     serde_json::from_value(serde_json::Value::String(text)).map_err(ApiError::internal)
@@ -116,7 +150,23 @@ pub async fn find(conn: &mut AsyncPgConnection, id: TransferId) -> QueryResult<T
         .await
 }
 
-/// Newest first: those a user pays, and those posted to a user. Each half walks an index of its own, so a page costs the
+/// Whether the user is paid by a transfer with several legs.
+pub async fn is_party(conn: &mut AsyncPgConnection, id: TransferId, holder: UserId) -> QueryResult<bool> {
+    diesel::select(exists(transfer_parties::table.find((holder, id))))
+        .get_result(conn)
+        .await
+}
+
+/// What is held for the review of a transfer.
+pub async fn review_holds(conn: &mut AsyncPgConnection, id: TransferId) -> QueryResult<Vec<HoldId>> {
+    holds::table
+        .filter(holds::transfer_id.eq(id))
+        .select(holds::id)
+        .load(conn)
+        .await
+}
+
+/// Newest first: those a user pays, and those posted to a user. Each part walks an index of its own, so a page costs the
 /// same however long the history is.
 pub async fn list_of_holder(
     conn: &mut AsyncPgConnection,
@@ -144,8 +194,21 @@ pub async fn list_of_holder(
         sent = sent.filter(transfers::status.eq(status));
         received = received.filter(transfers::status.eq(status));
     }
+    let mut among_several = transfer_parties::table
+        .inner_join(transfers::table.on(transfers::id.eq(transfer_parties::transfer_id)))
+        .filter(transfer_parties::holder_id.eq(holder))
+        .filter(transfer_parties::transfer_id.lt(before))
+        .filter(transfers::status.eq(TransferStatus::Posted.word()))
+        .order(transfer_parties::transfer_id.desc())
+        .limit(limit.rows_to_load())
+        .select(TransferRow::as_select())
+        .into_boxed();
+    if let Some(status) = status {
+        among_several = among_several.filter(transfers::status.eq(status));
+    }
     let mut rows = sent.load(conn).await?;
     rows.extend(received.load(conn).await?);
+    rows.extend(among_several.load(conn).await?);
     rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.id));
     // Between two accounts of the same holder a transfer is in both halves.
     rows.dedup_by_key(|row| row.id);

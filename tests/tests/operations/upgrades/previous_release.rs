@@ -29,8 +29,9 @@ pub struct PreviousRelease {
 }
 
 impl PreviousRelease {
-    /// Exports its files, unless that was done before.
-    pub async fn get() -> anyhow::Result<Self> {
+    /// Exports its files, unless that was done before. None, and loudly so, in a copy of the files without their history,
+    /// such as a source archive or a shallow clone.
+    pub async fn get() -> anyhow::Result<Option<Self>> {
         let commit = fs::read_to_string(super::root().join(NAMED_IN)).context(NAMED_IN)?;
         let commit = commit.trim().to_owned();
         ensure!(
@@ -45,9 +46,16 @@ impl PreviousRelease {
         };
         let _alone = programs::lock(&releases.join("lock"), Duration::from_secs(600)).await?;
         if !release.source().exists() {
+            if !has_whole_history().await? {
+                programs::tell(
+                    "UPGRADES NOT CHECKED: there is no history here to take the previous release from. \
+                     Clone it with its whole history: `git fetch --unshallow`",
+                );
+                return Ok(None);
+            }
             release.export().await?;
         }
-        Ok(release)
+        Ok(Some(release))
     }
 
     pub fn source(&self) -> PathBuf {
@@ -62,14 +70,11 @@ impl PreviousRelease {
         }
         let unfinished = self.directory.join("unfinished");
         fs::create_dir_all(&unfinished)?;
-        if programs::find_on_path("git").is_none() && programs::can_install_with_apt() {
-            programs::install_with_apt("git").await?;
-        }
         let archive = self.directory.join("source.tar");
-        let mut git = Command::new("git");
-        // Whoever may run this test may read the history, whoever owns its files.
-        git.args(["-c", "safe.directory=*", "archive", "--format=tar", "--output"]);
-        git.arg(&archive).arg(&self.commit).current_dir(super::root());
+        let mut git = git();
+        git.args(["archive", "--format=tar", "--output"])
+            .arg(&archive)
+            .arg(&self.commit);
         programs::finish(git).await.with_context(|| {
             format!(
                 "{NAMED_IN} names {}, which cannot be had from the history of this work tree. \
@@ -104,6 +109,24 @@ impl PreviousRelease {
         programs::finish(cargo).await?;
         Ok(program)
     }
+}
+
+async fn has_whole_history() -> anyhow::Result<bool> {
+    if !super::root().join(".git").exists() {
+        return Ok(false);
+    }
+    if programs::find_on_path("git").is_none() && programs::can_install_with_apt() {
+        programs::install_with_apt("git").await?;
+    }
+    let shallow = git().args(["rev-parse", "--is-shallow-repository"]).output()?;
+    Ok(shallow.stdout.trim_ascii() == b"false")
+}
+
+fn git() -> Command {
+    let mut git = Command::new("git");
+    // Whoever may run this test may read the history, whoever owns its files.
+    git.args(["-c", "safe.directory=*"]).current_dir(super::root());
+    git
 }
 
 /// Where Cargo builds us.
