@@ -130,7 +130,10 @@ pub struct BodyErrors;
 impl IntoResponses for BodyErrors {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         problems(&[
-            ("413", "`body_too_large`: the body has more than 64 KiB"),
+            (
+                "413",
+                "`body_too_large`: the body has more than 64 KiB, or 1 MiB for a batch of transfers",
+            ),
             (
                 "415",
                 "`unsupported_media_type`: the body is not `application/json`",

@@ -360,23 +360,32 @@ impl Book {
         }
     }
 
-    /// Sets more money aside.
-    pub fn increment_hold(&mut self, id: HoldId, by: Amount, now: DateTime<Utc>) -> Result<(), Refusal> {
+    /// Sets more money aside. The score looks at all that is then set aside.
+    pub fn increment_hold(
+        &mut self,
+        id: HoldId,
+        by: Amount,
+        scoring: &Scoring,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
         self.attempt(|book| {
-            let account_id = book.change_hold(id, |hold| {
+            let (account_id, amount) = book.change_hold(id, |hold| {
                 hold.require_open(now)?;
                 let amount = hold.amount.checked_add(by.minor());
                 hold.amount = amount
                     .filter(|amount| *amount <= MAX_AMOUNT)
                     .ok_or(Refusal::InsufficientFunds)?;
-                Ok(hold.account_id)
+                Ok((hold.account_id, hold.amount))
             })?;
             let account = book.find(account_id, Pointer::Account)?;
             require_open(account, Pointer::Account)?;
             if !account.covers(by.minor()) {
                 return Err(Refusal::InsufficientFunds);
             }
-            book.add_to_held(account_id, by.minor())
+            match scoring.decision(amount) {
+                Decision::Allow => book.add_to_held(account_id, by.minor()),
+                Decision::Review | Decision::Block => Err(Refusal::BlockedByRisk),
+            }
         })
     }
 
@@ -927,7 +936,8 @@ mod tests {
         for refused in [
             book.release_hold(hold, None).err(),
             book.capture_hold(hold, &capture_order(None), at(1)).err(),
-            book.increment_hold(hold, amount(1), at(1)).err(),
+            book.increment_hold(hold, amount(1), &Scoring::Exempt, at(1))
+                .err(),
         ] {
             assert_eq!(refused, Some(Refusal::HoldEnded));
         }
@@ -942,7 +952,7 @@ mod tests {
             Err(Refusal::HoldExpired)
         );
         assert_eq!(
-            book.increment_hold(hold, amount(1), at(60)),
+            book.increment_hold(hold, amount(1), &Scoring::Exempt, at(60)),
             Err(Refusal::HoldExpired)
         );
         book.expire_hold(hold, at(60)).unwrap();
@@ -954,14 +964,32 @@ mod tests {
     fn more_can_be_held_only_of_what_is_available() {
         let (mut book, hold) = book_with_hold(60);
         assert_eq!(
-            book.increment_hold(hold, amount(41), at(1)),
+            book.increment_hold(hold, amount(41), &Scoring::Exempt, at(1)),
             Err(Refusal::InsufficientFunds)
         );
         assert_eq!(book.hold(hold).unwrap().amount, 60);
-        book.increment_hold(hold, amount(40), at(1)).unwrap();
+        book.increment_hold(hold, amount(40), &Scoring::Exempt, at(1))
+            .unwrap();
         assert_eq!(book.account(account_id(1)).unwrap().available(), Some(0));
         let transfer = book.decide(&transfer(1), &scored(Decision::Allow));
         assert_eq!(transfer, Err(Refusal::InsufficientFunds));
+    }
+
+    #[test]
+    fn a_hold_does_not_grow_past_a_look_at_it() {
+        let at_most = |post_limit| Scoring::Missing { post_limit };
+        for (scoring, expected) in [
+            (scored(Decision::Review), Err(Refusal::BlockedByRisk)),
+            (scored(Decision::Block), Err(Refusal::BlockedByRisk)),
+            // What counts is the whole hold, not what is added to it.
+            (at_most(89), Err(Refusal::BlockedByRisk)),
+            (at_most(90), Ok(())),
+        ] {
+            let (mut book, hold) = book_with_hold(60);
+            assert_eq!(book.increment_hold(hold, amount(30), &scoring, at(1)), expected);
+            let held = book.account(account_id(1)).unwrap().held;
+            assert_eq!(held, if expected.is_ok() { 90 } else { 60 });
+        }
     }
 
     #[test]
@@ -1233,7 +1261,9 @@ mod tests {
                 } if index < self.placed.len() => {
                     let (id, now) = (self.placed[index], at(second));
                     match action {
-                        Action::Increment(by) => drop(book.increment_hold(id, amount(by), now)),
+                        Action::Increment(by) => {
+                            drop(book.increment_hold(id, amount(by), &Scoring::Exempt, now))
+                        }
                         Action::Release(part) => drop(book.release_hold(id, part.map(amount))),
                         Action::Expire => drop(book.expire_hold(id, now)),
                         Action::Capture(part) => {

@@ -10,6 +10,7 @@ pub mod queries;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use shared::id::{AccountId, HoldId, TransferId, UserId};
+use shared::money::MAX_AMOUNT;
 use shared::{Amount, Currency};
 use utoipa::ToSchema;
 
@@ -81,11 +82,19 @@ impl HoldOrder {
 /// What is to be done with a hold that is there.
 #[derive(Clone, Debug)]
 pub enum HoldAction {
-    Increment(Amount),
+    Increment(IncrementOrder),
     Capture(CaptureOrder),
     /// So much, or all that is left.
     Release(Option<Amount>),
     Expire,
+}
+
+/// What is to be set aside in addition.
+#[derive(Clone, Debug)]
+pub struct IncrementOrder {
+    pub amount: Amount,
+    /// The transfer that the whole hold would then be: scored like one, or a hold would grow past every look at it.
+    pub scored_as: TransferOrder,
 }
 
 /// What of a hold is to be posted.
@@ -151,6 +160,18 @@ impl LockedHold {
             return Err(Refusal::HoldExpired);
         }
         Ok(())
+    }
+
+    /// The order to set more aside.
+    pub fn incremented(&self, by: Amount, initiated_by: UserId) -> Result<IncrementOrder, Refusal> {
+        let terms = self.terms.as_ref().ok_or(Refusal::HoldEnded)?;
+        let becomes = self.amount.saturating_add(by.minor()).min(MAX_AMOUNT);
+        let becomes = Amount::try_from(becomes).map_err(|_| Refusal::HoldEnded)?;
+        let legs = Legs::pair(self.account_id, terms.credit_account_id, becomes, terms.currency);
+        Ok(IncrementOrder {
+            amount: by,
+            scored_as: TransferOrder::new(TransferKind::Transfer, legs, Note::default(), initiated_by),
+        })
     }
 
     /// Captures so much, or all that is left, and tells the transfer that takes it.

@@ -15,12 +15,12 @@ mod writes;
 
 pub use writes::decision_word;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytestring::ByteString;
-use chrono::{DateTime, Utc};
 use metrics::Gauge;
-use shared::clients::ml::{MlClient, ScoreRequest};
+use shared::clients::ml::MlClient;
 use shared::id::{AccountId, HoldId, TransferId};
 use shared::request_context::{self, RequestContext};
 use shared::{ApiError, Clock, Db, Outcome};
@@ -122,11 +122,15 @@ impl Work {
         }
     }
 
-    /// What ml-service is asked before it is decided.
-    fn score_request(&self, now: DateTime<Utc>) -> Option<ScoreRequest> {
+    /// What ml-service is asked about before it is decided.
+    fn scored_as(&self) -> Option<Cow<'_, TransferOrder>> {
         match self {
-            Self::Post(order) if order.kind.is_scored() => order.score_request(now),
-            Self::PlaceHold(order) => order.as_transfer().score_request(now),
+            Self::Post(order) if order.kind.is_scored() => Some(Cow::Borrowed(order)),
+            Self::PlaceHold(order) => Some(Cow::Owned(order.as_transfer())),
+            Self::ChangeHold(command) => match &command.action {
+                HoldAction::Increment(order) => Some(Cow::Borrowed(&order.scored_as)),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -167,8 +171,14 @@ pub struct Item {
 pub enum Mode {
     /// All of them happen, or none.
     Atomic,
-    /// The same, and then nothing of it is kept, keys included.
-    DryRun,
+    /// They are decided as they would be, together or one after the other, and nothing of it is kept, keys included.
+    DryRun { atomic: bool },
+}
+
+impl Mode {
+    fn is_dry_run(self) -> bool {
+        matches!(self, Self::DryRun { .. })
+    }
 }
 
 struct Job {
@@ -290,6 +300,15 @@ fn overloaded() -> ApiError {
     metrics::counter!("lane_rejected_total").increment(1);
     ApiError::unavailable("overloaded", "Too many transfers are waiting. Try again shortly.")
         .outcome(Outcome::None)
+}
+
+/// Why the other items of an atomic batch did not happen.
+pub fn batch_refused(culprit: usize) -> ApiError {
+    ApiError::unprocessable(
+        "batch_refused",
+        format!("Item {culprit} of this atomic batch was refused, so none of it happened."),
+    )
+    .outcome(Outcome::None)
 }
 
 fn outcome_unknown() -> ApiError {

@@ -49,7 +49,11 @@ async fn score_once(db: &Db, scorer: &Scorer) -> Result<(), ApiError> {
     for row in &rows {
         transfers.extend(row.clone().into_order()?.score_request(row.created_at));
     }
-    let scores = scorer.ml.score(&ScoreBatch { transfers }, DEADLINE).await?.scores;
+    let batch = ScoreBatch {
+        transfers,
+        dry_run: false,
+    };
+    let scores = scorer.ml.score(&batch, DEADLINE).await?.scores;
     let mut scores: HashMap<TransferId, Score> = scores
         .into_iter()
         .map(|score| (score.transfer_id, score))

@@ -23,7 +23,7 @@ pub async fn score_transfers(
 ) -> Result<web::Json<Scores>, ApiError> {
     caller.require(&[shared::clients::transactions::SERVICE])?;
     let started = Instant::now();
-    let transfers = batch.into_inner().transfers;
+    let ScoreBatch { transfers, dry_run } = batch.into_inner();
     if transfers.len() > MAX_TRANSFERS {
         return Err(ApiError::bad_request(
             "batch_too_large",
@@ -39,12 +39,14 @@ pub async fn score_transfers(
     let mut conn = state.db.connection().await?;
     let states = account_state::queries::find(&mut conn, &accounts).await?;
     let mut scores = score_batch(&transfers, &states, &rules);
-    let inserted = queries::insert(&mut conn, rules.version, accounts, &scores).await?;
-    if inserted < scores.len() {
-        let ids: Vec<_> = scores.iter().map(|score| score.transfer_id).collect();
-        answer_as_before(&mut scores, &queries::find(&mut conn, &ids).await?);
+    if !dry_run {
+        let inserted = queries::insert(&mut conn, rules.version, accounts, &scores).await?;
+        if inserted < scores.len() {
+            let ids: Vec<_> = scores.iter().map(|score| score.transfer_id).collect();
+            answer_as_before(&mut scores, &queries::find(&mut conn, &ids).await?);
+        }
+        count_decisions(&scores);
     }
-    count_decisions(&scores);
     metrics::histogram!("fraud_scoring_duration_seconds").record(started.elapsed());
     Ok(web::Json(Scores { scores }))
 }

@@ -38,6 +38,9 @@ pub struct ScoreRequest {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ScoreBatch {
     pub transfers: Vec<ScoreRequest>,
+    /// Whether they are only tried: then the scores are forgotten.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -22,6 +22,10 @@ async fn scene() -> Scene {
         .start()
         .await
         .unwrap();
+    scene_on(platform).await
+}
+
+async fn scene_on(platform: Platform) -> Scene {
     let (payer, payee) = (platform.register("payer").await, platform.register("payee").await);
     let from = payer.open_funded_account(10_000, "USD").await;
     let to = payee.open_account("USD").await;
@@ -169,6 +173,26 @@ async fn each_wrong_use_of_a_hold_is_refused_and_changes_nothing() {
 }
 
 /// Blnk #181: what is held was spent all the same.
+/// Otherwise a hold of one cent could grow to any amount, and be captured, unseen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_is_looked_at_as_a_whole_when_it_grows() {
+    let platform = Platform::builder()
+        .without(Service::Ml)
+        .set(Service::Transactions, "UNSCORED_POST_LIMIT", 1_000)
+        .start()
+        .await
+        .unwrap();
+    let scene = scene_on(platform).await;
+    let too_much = scene.payer.place_hold(&scene.from, &scene.to, 1_001, "USD").await;
+    too_much.must_be_problem(422, "blocked_by_risk");
+    let hold = scene.hold(400).await;
+    let grow = async |by: i64| act(&scene.payer, &hold, "increment", json!({ "amount": by })).await;
+    grow(600).await.must_be(200);
+    grow(1).await.must_be_problem(422, "blocked_by_risk");
+    assert_eq!(scene.balances().await, ((10_000, 1_000, 9_000), 0));
+    scene.platform.assert_invariants().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn blnk_181_what_is_held_cannot_be_spent_held_again_or_withdrawn() {
     let scene = scene().await;

@@ -84,6 +84,13 @@ fn leg(account: &str, direction: &str, amount: i64, currency: &str) -> Value {
     json!({ "account_id": account, "direction": direction, "amount": amount, "currency": currency })
 }
 
+/// Of each result; empty where it succeeded.
+fn codes(batch: &Value) -> Vec<String> {
+    let results = batch["results"].as_array().unwrap().iter();
+    let code = |result: &Value| result["body"]["code"].as_str().unwrap_or_default().to_owned();
+    results.map(code).collect()
+}
+
 fn statuses(batch: &Value) -> Vec<i64> {
     let results = batch["results"].as_array().unwrap();
     results
@@ -255,10 +262,10 @@ async fn an_atomic_batch_happens_as_a_whole_or_not_at_all() {
         (&refused["ok"], statuses(&refused)),
         (&json!(false), vec![422; 3])
     );
-    let codes: Vec<String> = (0..3)
-        .map(|index| text_of(&refused["results"][index]["body"], "code"))
-        .collect();
-    assert_eq!(codes, ["batch_refused", "batch_refused", "insufficient_funds"]);
+    assert_eq!(
+        codes(&refused),
+        ["batch_refused", "batch_refused", "insufficient_funds"]
+    );
     assert_eq!(scene.balances().await[..1], [10_000 - 820]);
     // The refusal is remembered with each key.
     let item = &items[0];
@@ -293,6 +300,55 @@ async fn an_independent_batch_decides_each_item_on_its_own() {
     let again = scene.batch("independent", &items).await.must_be(200);
     assert_eq!(statuses(&again), [201, 422, 201, 422]);
     assert_eq!(scene.balances().await[..1], [3_000]);
+    scene.platform.assert_invariants().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_of_a_batch_answers_what_the_batch_would() {
+    let scene = scene().await;
+    let items = [scene.item(6_000), scene.item(6_000), scene.item(1_000)];
+    let tried = |mode: &str| json!({ "mode": mode, "items": items, "dry_run": true });
+    let tried = async |mode| scene.payer.post(BATCHES, tried(mode)).await.must_be(200);
+    let independent = tried("independent").await;
+    assert_eq!(
+        (statuses(&independent), codes(&independent)),
+        (
+            vec![200, 422, 200],
+            ["", "insufficient_funds", ""].map(str::to_owned).to_vec()
+        )
+    );
+    assert_eq!(
+        codes(&tried("atomic").await),
+        ["batch_refused", "insufficient_funds", "batch_refused"]
+    );
+    assert_eq!(scene.balances().await[..1], [10_000]);
+    // Nothing was kept, the keys included.
+    let batch = scene.batch("independent", &items).await.must_be(200);
+    assert_eq!(statuses(&batch), [201, 422, 201]);
+    scene.platform.assert_invariants().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_that_is_wrong_in_itself_is_named_in_every_kind_of_batch() {
+    let scene = scene().await;
+    let mut wrong = scene.item(1);
+    wrong["transfer"]["credit_account_id"] = json!(scene.dollars);
+    for (mode, dry_run, others) in [
+        ("atomic", false, "batch_refused"),
+        ("atomic", true, "batch_refused"),
+        ("independent", true, ""),
+        ("independent", false, ""),
+    ] {
+        let items = json!([scene.item(1), wrong, scene.item(2)]);
+        let batch = json!({ "mode": mode, "items": items, "dry_run": dry_run });
+        let batch = scene.payer.post(BATCHES, batch).await.must_be(200);
+        assert_eq!(
+            codes(&batch),
+            [others, "same_account", others],
+            "{mode} {dry_run}"
+        );
+    }
+    assert_eq!(scene.balances().await[..1], [10_000 - 3]);
     scene.platform.assert_invariants().await;
 }
 

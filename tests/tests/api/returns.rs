@@ -211,6 +211,23 @@ async fn who_proposes_a_reversal_cannot_approve_it_and_a_rejected_one_leaves_no_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_paid_or_was_paid_cannot_propose_the_reversal() {
+    let scene = scene().await;
+    let staff = scene.platform.register_with_role("staff", Role::Support).await;
+    let account = staff.open_funded_account(1_000, "USD").await;
+    for transfer in [
+        staff.transfer(&account, &scene.to, 100, "USD").await,
+        scene.payer.transfer(&scene.from, &account, 100, "USD").await,
+    ] {
+        let transfer = text_of(&transfer.must_be(201), "id");
+        let proposed = reverse(&staff, &transfer).await;
+        proposed.must_be_problem(403, "separation_of_duties");
+    }
+    reverse(&staff, &scene.transfer).await.must_be(201);
+    scene.platform.assert_invariants().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refund_and_a_reversal_that_race_never_both_happen() {
     let scene = scene().await;
     let clerk = scene.platform.register_with_role("clerk", Role::Support).await;

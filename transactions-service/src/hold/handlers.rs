@@ -116,13 +116,15 @@ pub struct IncrementHold {
 }
 
 /// Set more money aside. For whoever placed the hold.
+///
+/// The hold is looked at as a whole, as if it were placed anew.
 #[utoipa::path(
     tag = "holds",
     params(("Idempotency-Key" = String, Header, description = "Your own name for this request")),
     responses(
         (status = 200, description = "Set aside", body = HoldRecord),
         (status = 404, description = "`not_found`: there is none, or you did not place it", body = shared::error::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`hold_ended`, `hold_expired`, `account_frozen`, `account_closed`, `insufficient_funds`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`hold_ended`, `hold_expired`, `account_frozen`, `account_closed`, `insufficient_funds`, `blocked_by_risk`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
         AuthErrors, BodyErrors, CommonErrors,
     ),
     security(("access_token" = [])),
@@ -145,7 +147,11 @@ pub async fn increment_hold(
     if row.debit_holder_id != Some(principal.user_id) {
         return Err(no_such_hold());
     }
-    submit(&state, claim, row, HoldAction::Increment(request.amount)).await
+    let order = row
+        .clone()
+        .into_hold()
+        .incremented(request.amount, principal.user_id)?;
+    submit(&state, claim, row, HoldAction::Increment(order)).await
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]

@@ -12,7 +12,7 @@ use shared::{ApiError, Currency};
 use super::{HoldRecord, HoldTerms, LockedHold};
 use crate::schema::holds;
 
-#[derive(Debug, HasQuery)]
+#[derive(Clone, Debug, HasQuery)]
 #[diesel(table_name = holds)]
 pub struct HoldRow {
     pub id: HoldId,

@@ -35,30 +35,41 @@ pub(super) struct ScoredJob {
     scores: Vec<Option<Score>>,
 }
 
-/// One call for the whole batch. Without an answer in time there are no scores, and the fallback policy decides.
+/// One call for the whole batch, and another if something of it is only tried. Without an answer in time there are no
+/// scores, and the fallback policy decides.
 pub(super) async fn score(scorer: &Scorer, jobs: Vec<Job>) -> Vec<ScoredJob> {
     let now = scorer.clock.now();
-    let items = jobs.iter().flat_map(|job| &job.items);
-    let transfers: Vec<ScoreRequest> = items.filter_map(|item| item.work.score_request(now)).collect();
     let mut scores = HashMap::new();
-    for batch in transfers.chunks(MAX_SCORED_AT_ONCE) {
-        let span = Span::of_batch("score_batch", jobs.iter().filter_map(|job| job.context.as_ref()));
-        scores.extend(span.run(ask(scorer, batch.to_vec())).await);
+    for dry_run in [false, true] {
+        let jobs = jobs.iter().filter(|job| job.mode.is_dry_run() == dry_run);
+        let transfers: Vec<ScoreRequest> = jobs
+            .clone()
+            .flat_map(|job| &job.items)
+            .filter_map(|item| item.work.scored_as()?.score_request(now))
+            .collect();
+        for transfers in transfers.chunks(MAX_SCORED_AT_ONCE) {
+            let span = Span::of_batch("score_batch", jobs.clone().filter_map(|job| job.context.as_ref()));
+            let batch = ScoreBatch {
+                transfers: transfers.to_vec(),
+                dry_run,
+            };
+            scores.extend(span.run(ask(scorer, &batch)).await);
+        }
     }
     let scored = |job: Job| ScoredJob {
         scores: job
             .items
             .iter()
-            .map(|item| scores.remove(&TransferId::from_uuid(item.work.subject().uuid())))
+            .map(|item| scores.remove(&item.work.scored_as()?.id))
             .collect(),
         job,
     };
     jobs.into_iter().map(scored).collect()
 }
 
-async fn ask(scorer: &Scorer, transfers: Vec<ScoreRequest>) -> HashMap<TransferId, Score> {
+async fn ask(scorer: &Scorer, batch: &ScoreBatch) -> HashMap<TransferId, Score> {
     let started = Instant::now();
-    let answer = scorer.ml.score(&ScoreBatch { transfers }, scorer.deadline).await;
+    let answer = scorer.ml.score(batch, scorer.deadline).await;
     metrics::histogram!("lane_score_duration_seconds").record(started.elapsed());
     match answer {
         Ok(scores) => scores
@@ -200,7 +211,8 @@ impl Batch {
             job.items.iter().zip(scores.iter().map(scoring))
         };
         match (job.mode, job.items.as_slice()) {
-            (Mode::DryRun, _) => self.try_out(|batch| batch.decide_items(job, scored())),
+            (Mode::DryRun { atomic: true }, _) => self.try_out(|batch| batch.decide_together(job, scored())),
+            (Mode::DryRun { atomic: false }, _) => self.try_out(|batch| batch.decide_items(job, scored())),
             (Mode::Atomic, [item]) => {
                 let known = self.known_answer(job, item);
                 vec![known.unwrap_or_else(|| {
@@ -269,7 +281,7 @@ impl Batch {
                 Work::Return(order) => self.give_back(order),
                 Work::Decide(decision) => self.review(decision),
                 Work::PlaceHold(order) => self.place_hold(order, &scoring),
-                Work::ChangeHold(command) => self.change_hold(command),
+                Work::ChangeHold(command) => self.change_hold(command, &scoring),
             };
             result.unwrap_or_else(|error| problem_answer(job, &error))
         };
@@ -291,7 +303,7 @@ impl Batch {
             return answers;
         };
         self.book.undo_to(before);
-        let refused = problem_answer(job, &batch_refused(culprit));
+        let refused = problem_answer(job, &super::batch_refused(culprit));
         for (index, answer) in answers.iter_mut().enumerate() {
             if index != culprit {
                 *answer = refused.clone();
@@ -449,12 +461,12 @@ impl Batch {
         Ok(answer)
     }
 
-    fn change_hold(&mut self, command: &HoldCommand) -> Result<Answer, ApiError> {
+    fn change_hold(&mut self, command: &HoldCommand, scoring: &Scoring) -> Result<Answer, ApiError> {
         let (id, now) = (command.hold_id, self.opened.now);
         let mut transfer = None;
         let kind = match &command.action {
-            HoldAction::Increment(amount) => {
-                self.book.increment_hold(id, *amount, now)?;
+            HoldAction::Increment(order) => {
+                self.book.increment_hold(id, order.amount, scoring, now)?;
                 "hold.incremented"
             }
             HoldAction::Capture(capture) => {
@@ -547,14 +559,6 @@ fn replayed(job: &Job, known: Vec<Option<Answer>>) -> Vec<Answer> {
         _ => others.clone(),
     });
     answers.collect()
-}
-
-fn batch_refused(culprit: usize) -> ApiError {
-    ApiError::unprocessable(
-        "batch_refused",
-        format!("Item {culprit} of this atomic batch was refused, so none of it happened."),
-    )
-    .outcome(Outcome::None)
 }
 
 fn batch_partly_done() -> ApiError {

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::handlers::{CreateTransfer, TransferFields};
 use crate::idempotency_key::Claim;
-use crate::lane::{Answer, Item, Mode, Work};
+use crate::lane::{Answer, Item, Mode, Work, batch_refused};
 use crate::state::State;
 
 const MAX_ITEMS: usize = 1000;
@@ -92,20 +92,14 @@ pub async fn create_transfer_batch(
     let request = request.into_inner();
     check(&request)?;
     let keys: Vec<IdempotencyKey> = request.items.iter().map(|item| item.key.clone()).collect();
-    let mode = if request.dry_run {
-        Mode::DryRun
-    } else {
-        Mode::Atomic
-    };
     let today = state.clock.now().date_naive();
     let items = request.items.into_iter();
     let items: Vec<Result<Item, ApiError>> = items.map(|item| item.of(principal.user_id, today)).collect();
-    let answers = match request.mode {
-        BatchMode::Independent => decide_each(&state, items, mode).await?,
-        BatchMode::Atomic => {
-            let items = items.into_iter().collect::<Result<Vec<_>, _>>()?;
-            state.lanes.submit_all(items, mode).await?
-        }
+    let answers = match (request.mode, request.dry_run) {
+        (BatchMode::Atomic, false) => decide_together(&state, items, Mode::Atomic).await?,
+        (BatchMode::Atomic, true) => decide_together(&state, items, Mode::DryRun { atomic: true }).await?,
+        (BatchMode::Independent, false) => decide_each(&state, items).await?,
+        (BatchMode::Independent, true) => try_in_turn(&state, items).await?,
     };
     let results = keys
         .into_iter()
@@ -125,11 +119,7 @@ fn check(request: &CreateTransferBatch) -> Result<(), ApiError> {
             format!("A batch has 1 to {MAX_ITEMS} items."),
         ));
     }
-    if request
-        .items
-        .iter()
-        .any(|item| item.transfer.mode() == Mode::DryRun)
-    {
+    if request.items.iter().any(|item| item.transfer.is_dry_run()) {
         return Err(ApiError::unprocessable(
             "invalid_batch",
             "`dry_run` stands on the batch, not on an item.",
@@ -156,14 +146,56 @@ impl BatchItem {
     }
 }
 
-async fn decide_each(
+async fn decide_together(
     state: &State,
     items: Vec<Result<Item, ApiError>>,
     mode: Mode,
 ) -> Result<Vec<Answer>, ApiError> {
+    let Some(culprit) = items.iter().position(Result::is_err) else {
+        let items = items.into_iter().filter_map(Result::ok).collect();
+        return state.lanes.submit_all(items, mode).await;
+    };
+    let refused = Answer::of_problem(&batch_refused(culprit))?;
+    let answer = |item: Result<Item, ApiError>| match item {
+        Ok(_) => Ok(refused.clone()),
+        Err(error) => Answer::of_problem(&error),
+    };
+    items.into_iter().map(answer).collect()
+}
+
+/// Each sees what those before it would have done.
+async fn try_in_turn(state: &State, items: Vec<Result<Item, ApiError>>) -> Result<Vec<Answer>, ApiError> {
+    let mut valid = Vec::with_capacity(items.len());
+    let mut problems = Vec::with_capacity(items.len());
+    for item in items {
+        match item {
+            Ok(item) => {
+                valid.push(item);
+                problems.push(None);
+            }
+            Err(error) => problems.push(Some(Answer::of_problem(&error)?)),
+        }
+    }
+    let tried = match valid.is_empty() {
+        true => Vec::new(),
+        false => {
+            state
+                .lanes
+                .submit_all(valid, Mode::DryRun { atomic: false })
+                .await?
+        }
+    };
+    let mut tried = tried.into_iter();
+    Ok(problems
+        .into_iter()
+        .filter_map(|problem| problem.or_else(|| tried.next()))
+        .collect())
+}
+
+async fn decide_each(state: &State, items: Vec<Result<Item, ApiError>>) -> Result<Vec<Answer>, ApiError> {
     let decided = items.into_iter().map(async |item| {
         let answer = match item {
-            Ok(Item { work, claim }) => state.lanes.decide(work, claim, mode).await,
+            Ok(Item { work, claim }) => state.lanes.submit(work, claim).await,
             Err(error) => Err(error),
         };
         // One item that failed leaves the others as they are; each problem says what became of its own money.

@@ -110,12 +110,8 @@ impl TryFrom<TransferFields> for CreateTransfer {
 }
 
 impl CreateTransfer {
-    pub fn mode(&self) -> Mode {
-        if self.fields.dry_run {
-            Mode::DryRun
-        } else {
-            Mode::Atomic
-        }
+    pub fn is_dry_run(&self) -> bool {
+        self.fields.dry_run
     }
 
     /// The order, if it can be one at all.
@@ -175,7 +171,10 @@ pub async fn create_transfer(
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
     let claim = Claim::new(principal.user_id, key, "POST /transfers", &request.0)?;
-    let mode = request.mode();
+    let mode = match request.is_dry_run() {
+        true => Mode::DryRun { atomic: true },
+        false => Mode::Atomic,
+    };
     let order = request
         .into_inner()
         .into_order(principal.user_id, state.clock.now().date_naive())?;
@@ -339,7 +338,9 @@ async fn decide_review(
     let is_party = queries::is_party(&mut conn, transfer_id, principal.user_id).await?;
     drop(conn);
     if is_party || row.involves(principal.user_id) {
-        return Err(separation_of_duties());
+        return Err(separation_of_duties(
+            "Whoever made a transfer, pays or is paid by it cannot decide it.",
+        ));
     }
     let decision = ReviewDecision {
         created_at: row.created_at,
@@ -352,11 +353,8 @@ async fn decide_review(
     Ok(respond(answer))
 }
 
-fn separation_of_duties() -> ApiError {
-    ApiError::forbidden(
-        "separation_of_duties",
-        "Whoever made a transfer, pays or is paid by it cannot decide it.",
-    )
-    .denied(Denial::Forbidden)
-    .outcome(Outcome::None)
+pub fn separation_of_duties(detail: &'static str) -> ApiError {
+    ApiError::forbidden("separation_of_duties", detail)
+        .denied(Denial::Forbidden)
+        .outcome(Outcome::None)
 }

@@ -8,7 +8,7 @@ use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
 use shared::{Amount, ApiError, Denial, Json, Outcome, Principal, Role};
 use utoipa::ToSchema;
 
-use super::handlers::respond;
+use super::handlers::{respond, separation_of_duties};
 use super::queries;
 use super::{Description, Metadata, Note, Reference, TransferKind, TransferOrder, TransferRecord};
 use crate::idempotency_key::Claim;
@@ -102,7 +102,8 @@ pub struct ReverseTransfer {
     pub metadata: Option<Metadata>,
 }
 
-/// Propose to undo a posted transfer as a whole. For `support`, `compliance` and `admin`.
+/// Propose to undo a posted transfer as a whole. For `support`, `compliance` and `admin`, and never for whoever made it or
+/// pays or is paid by it.
 ///
 /// Its amount is held where it went until a second person, with `compliance` or `admin`, approves or rejects the reversal
 /// like any transfer in review. A transfer is reversed once, and not after a refund.
@@ -111,7 +112,7 @@ pub struct ReverseTransfer {
     params(("Idempotency-Key" = String, Header, description = "Your own name for this request")),
     responses(
         (status = 201, description = "The reversal, in review", body = TransferRecord),
-        (status = 403, description = "`role_required`", body = shared::error::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`role_required`, `separation_of_duties`", body = shared::error::Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = shared::error::Problem, content_type = "application/problem+json"),
         (status = 422, description = "`not_reversible`, `not_posted`, `already_reversed`, `already_refunded`, `account_frozen`, `account_closed`, `insufficient_funds`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
         AuthErrors, BodyErrors, CommonErrors,
@@ -135,7 +136,9 @@ pub async fn reverse_transfer(
     )?;
     let mut conn = state.db.connection().await?;
     let row = queries::find(&mut conn, *transfer_id).await?;
+    let is_party = queries::is_party(&mut conn, *transfer_id, principal.user_id).await?;
     drop(conn);
+    let involved = is_party || row.involves(principal.user_id);
     let original = row.into_order()?;
     if matches!(original.kind, TransferKind::Refund | TransferKind::Reversal) {
         return Err(ApiError::unprocessable(
@@ -143,6 +146,11 @@ pub async fn reverse_transfer(
             "What gives money back cannot be reversed itself. Make a new transfer.",
         )
         .outcome(Outcome::None));
+    }
+    if involved {
+        return Err(separation_of_duties(
+            "Whoever made a transfer, pays or is paid by it cannot propose to undo it.",
+        ));
     }
     let request = request.into_inner();
     let note = Note {
