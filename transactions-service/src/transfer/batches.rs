@@ -152,6 +152,7 @@ impl BatchItem {
         Ok(Item {
             work: Work::Post(self.transfer.into_order(user, today)?),
             claim,
+            audit: None,
         })
     }
 }
@@ -163,7 +164,7 @@ async fn decide_each(
 ) -> Result<Vec<Answer>, ApiError> {
     let decided = items.into_iter().map(async |item| {
         let answer = match item {
-            Ok(Item { work, claim }) => state.lanes.decide(work, claim, mode).await,
+            Ok(Item { work, claim, .. }) => state.lanes.decide(work, claim, mode).await,
             Err(error) => Err(error),
         };
         // One item that failed leaves the others as they are; each problem says what became of its own money.
