@@ -1262,7 +1262,7 @@ mod tests {
                     let (id, now) = (self.placed[index], at(second));
                     match action {
                         Action::Increment(by) => {
-                            drop(book.increment_hold(id, amount(by), &Scoring::Exempt, now))
+                            _ = book.increment_hold(id, amount(by), &Scoring::Exempt, now).ok()
                         }
                         Action::Release(part) => drop(book.release_hold(id, part.map(amount))),
                         Action::Expire => drop(book.expire_hold(id, now)),

@@ -28,7 +28,7 @@ pub struct CheckResult {
     pub violations: Vec<String>,
 }
 
-pub const CHECKS: [Check; 9] = [
+pub const CHECKS: [Check; 10] = [
     Check {
         code: "I1",
         title: "All postings of a currency sum to zero",
@@ -113,5 +113,16 @@ pub const CHECKS: [Check; 9] = [
         violations: "SELECT format('transfer %s: %s events', transfers.id, count(outbox.id))
             FROM transfers LEFT JOIN outbox ON transfer_id = transfers.id AND outbox.kind = 'transfer.posted'
             WHERE status = 'posted' GROUP BY transfers.id HAVING count(outbox.id) <> 1",
+    },
+    Check {
+        code: "I10b",
+        title: "The audit log is numbered without a gap, and each entry has its own hash and that of the one before",
+        violations: "SELECT format('audit entry %s: does not follow entry %s, or was altered', number, number - 1)
+            FROM (
+                SELECT entry.number, hash = hash_of_audit_entry(entry.*) AS own, row_number() OVER up AS place,
+                    previous_hash = coalesce(lag(hash) OVER up, decode(repeat('00', 32), 'hex')) AS follows
+                FROM audit_log AS entry WINDOW up AS (ORDER BY number)
+            ) AS chained
+            WHERE NOT (own AND follows AND number = place) ORDER BY number",
     },
 ];

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::audit;
 use crate::hold::{HoldAction, HoldCommand, HoldOrder};
 use crate::idempotency_key::Claim;
 use crate::lane::batch::{ScoredJob, decide_all, score};
@@ -164,6 +165,8 @@ impl Answer {
 pub struct Item {
     pub work: Work,
     pub claim: Claim,
+    /// What the audit log is told if it happens.
+    pub audit: Option<audit::Entry>,
 }
 
 /// How the items of a request belong together.
@@ -264,9 +267,25 @@ impl Lanes {
         self.decide(work, claim, Mode::Atomic).await
     }
 
+    /// The same of what a person of staff does: the audit log is told of it in the same transaction.
+    pub async fn submit_audited(
+        &self,
+        work: Work,
+        claim: Claim,
+        audit: audit::Entry,
+    ) -> Result<Answer, ApiError> {
+        let audit = Some(audit);
+        self.decide_item(Item { work, claim, audit }, Mode::Atomic).await
+    }
+
     /// Decides one thing.
     pub async fn decide(&self, work: Work, claim: Claim, mode: Mode) -> Result<Answer, ApiError> {
-        let answers = self.submit_all(vec![Item { work, claim }], mode).await?;
+        let audit = None;
+        self.decide_item(Item { work, claim, audit }, mode).await
+    }
+
+    async fn decide_item(&self, item: Item, mode: Mode) -> Result<Answer, ApiError> {
+        let answers = self.submit_all(vec![item], mode).await?;
         answers.into_iter().next().ok_or_else(outcome_unknown)
     }
 

@@ -6,8 +6,10 @@
 //! - [`lane`]: the one way in which money moves; [`book`] holds the rules it decides by
 //! - [`idempotency_key`]: requests that can be repeated safely
 //! - [`integrity`]: proof that the books balance, on a schedule and on demand
+//! - [`audit`]: what was changed by hand, in a chain of hashes
 //! - [`outbox`]: facts on their way to other services; [`late_scoring`], [`upkeep`]: work on a timer
 
+pub mod audit;
 pub mod book;
 pub mod config;
 pub mod hold;

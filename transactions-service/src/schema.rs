@@ -1,6 +1,22 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
+    audit_log (number) {
+        number -> Int8,
+        at -> Timestamptz,
+        actor -> Text,
+        roles -> Text,
+        action -> Text,
+        subject -> Text,
+        before -> Nullable<Json>,
+        after -> Nullable<Json>,
+        request_id -> Nullable<Text>,
+        previous_hash -> Bytea,
+        hash -> Bytea,
+    }
+}
+
+diesel::table! {
     holds (id) {
         id -> Uuid,
         account_id -> Uuid,
@@ -125,6 +141,7 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(
+    audit_log,
     holds,
     idempotency_keys,
     integrity_runs,

@@ -30,7 +30,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 29] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 30] = [
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
@@ -144,6 +144,7 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 29] = [
         Refused(404, "not_found"),
     ),
     ("GET /api/v1/integrity", None, Refused(403, "role_required")),
+    ("GET /api/v1/audit-log", None, Refused(403, "role_required")),
 ];
 
 /// What belongs to one user, for another to try.

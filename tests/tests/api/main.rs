@@ -8,6 +8,7 @@
 
 mod access;
 mod accounts;
+mod audit_log;
 mod auth;
 mod concurrency;
 mod gateway;

@@ -253,7 +253,7 @@ impl Batch {
     }
 
     /// Stores the answer under the item's key. A repetition later in this batch finds it like any other repetition.
-    fn claim(&mut self, Item { work, claim }: &Item, answer: Answer) -> Answer {
+    fn claim(&mut self, Item { work, claim, audit }: &Item, answer: Answer) -> Answer {
         let stored = StoredKey {
             fingerprint: claim.fingerprint.to_vec(),
             answer: answer.clone(),
@@ -266,6 +266,10 @@ impl Batch {
             subject: work.subject(),
             answer: answer.clone(),
         });
+        let happened = answer.status < 400;
+        self.writes
+            .audit
+            .extend(audit.iter().filter(|_| happened).cloned());
         answer
     }
 

@@ -36,7 +36,7 @@ impl Wanted {
             key_owners: Vec::new(),
             keys: Vec::new(),
         };
-        for Item { work, claim } in jobs.flat_map(|job| &job.items) {
+        for Item { work, claim, .. } in jobs.flat_map(|job| &job.items) {
             wanted
                 .accounts
                 .extend(work.accounts().into_iter().map(AccountId::uuid));
@@ -67,6 +67,7 @@ pub struct Session {
     update_returned: Statement,
     update_reviewed: Statement,
     insert_events: Statement,
+    append_audit: Statement,
     begin: Statement,
 }
 
@@ -106,6 +107,7 @@ impl Session {
             update_returned: client.prepare(UPDATE_RETURNED).await?,
             update_reviewed: client.prepare(UPDATE_REVIEWED).await?,
             insert_events: client.prepare(INSERT_EVENTS).await?,
+            append_audit: client.prepare(APPEND_AUDIT).await?,
             client,
         })
     }
@@ -175,6 +177,8 @@ impl Session {
             (&self.update_reviewed, &columns.reviews),
             (&self.insert_events, &columns.events),
             (&self.claim_keys, &columns.keys),
+            // Last, because all replicas share its lock.
+            (&self.append_audit, &columns.audit),
         ];
         all.into_iter()
             .filter(|(_, table)| table.rows > 0)
@@ -359,3 +363,8 @@ const INSERT_EVENTS: &str = "
     INSERT INTO outbox (id, kind, transfer_id, payload, subject, created_at)
     SELECT id, kind, transfer_id, payload::json, subject, now()
     FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[]) AS new (id, kind, transfer_id, payload, subject)";
+
+const APPEND_AUDIT: &str = "
+    SELECT append_to_audit_log(actor, roles, action, subject, before::json, after::json, request_id)
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+        AS entry (actor, roles, action, subject, before, after, request_id)";

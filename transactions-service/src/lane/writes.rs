@@ -11,6 +11,7 @@ use shared::idempotency::IdempotencyKey;
 use shared::{Amount, Currency};
 
 use super::{Answer, Subject};
+use crate::audit;
 use crate::book::Leg;
 use crate::hold::{HoldTerms, LockedHold};
 use crate::idempotency_key::Claim;
@@ -99,6 +100,7 @@ pub struct Writes {
     pub returned: Vec<LockedTransfer>,
     pub reviews: Vec<ReviewOutcome>,
     pub events: Vec<NewEvent>,
+    pub audit: Vec<audit::Entry>,
 }
 
 impl Writes {
@@ -116,6 +118,7 @@ impl Writes {
         self.holds.append(&mut more.holds);
         self.reviews.append(&mut more.reviews);
         self.events.append(&mut more.events);
+        self.audit.append(&mut more.audit);
     }
 }
 
@@ -145,6 +148,7 @@ pub struct Columns<'a> {
     pub returned: Table<'a>,
     pub reviews: Table<'a>,
     pub events: Table<'a>,
+    pub audit: Table<'a>,
 }
 
 impl<'a> Columns<'a> {
@@ -221,6 +225,15 @@ impl<'a> Columns<'a> {
             ),
             events: table!(writes.events;
                 |it| it.id.uuid(), |it| it.kind, |it| it.subject.uuid(), |it| &*it.payload, |it| it.subject.word()),
+            audit: table!(writes.audit;
+                |it| it.actor.as_str(),
+                |it| it.roles.as_str(),
+                |it| it.action,
+                |it| it.subject.as_str(),
+                |it| it.before.as_deref(),
+                |it| it.after.as_deref(),
+                |it| it.request_id.as_deref(),
+            ),
         }
     }
 }

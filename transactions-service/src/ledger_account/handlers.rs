@@ -2,6 +2,7 @@
 
 use actix_web::{get, post, put, web};
 use serde::Deserialize;
+use serde_json::json;
 use shared::clients::transactions::{
     LedgerAccount, LedgerAccounts, LedgerStatus, OpenLedgerAccount, Posting, QueryLedgerAccounts,
     SetLedgerStatus,
@@ -11,6 +12,7 @@ use shared::page::Limit;
 use shared::{ApiError, Cursor, Json, Page, ServiceCaller};
 
 use super::{queries, status_word};
+use crate::audit;
 use crate::state::State;
 
 const CALLERS: [&str; 1] = ["accounts-service"];
@@ -51,6 +53,11 @@ pub async fn set_ledger_account_status(
             let row = queries::lock(conn, id).await?;
             check_status_change(row.status()?, wanted, row.posted == 0 && row.held == 0)?;
             queries::update_status(conn, id, status_word(wanted)).await?;
+            if row.status()? != wanted {
+                let entry = audit::Entry::by_service(&caller.service, "account.status_changed", id)
+                    .change(&json!({ "status": row.status }), &json!({ "status": wanted }))?;
+                audit::append(conn, &entry).await?;
+            }
             LedgerAccount::try_from(queries::find(conn, id).await?)
         })
         .await?;

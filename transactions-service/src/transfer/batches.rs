@@ -142,6 +142,7 @@ impl BatchItem {
         Ok(Item {
             work: Work::Post(self.transfer.into_order(user, today)?),
             claim,
+            audit: None,
         })
     }
 }
@@ -195,7 +196,7 @@ async fn try_in_turn(state: &State, items: Vec<Result<Item, ApiError>>) -> Resul
 async fn decide_each(state: &State, items: Vec<Result<Item, ApiError>>) -> Result<Vec<Answer>, ApiError> {
     let decided = items.into_iter().map(async |item| {
         let answer = match item {
-            Ok(Item { work, claim }) => state.lanes.submit(work, claim).await,
+            Ok(Item { work, claim, .. }) => state.lanes.submit(work, claim).await,
             Err(error) => Err(error),
         };
         // One item that failed leaves the others as they are; each problem says what became of its own money.

@@ -4,6 +4,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, get, post, web};
 use chrono::NaiveDate;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
 use shared::error::PROBLEM_JSON;
 use shared::id::{AccountId, TransferId, UserId};
 use shared::idempotency::{IdempotencyKey, REPLAYED_HEADER};
@@ -17,6 +18,7 @@ use super::{
     Description, Metadata, Note, Reference, ReviewDecision, TransferKind, TransferOrder, TransferRecord,
     TransferStatus,
 };
+use crate::audit;
 use crate::idempotency_key::Claim;
 use crate::lane::{Answer, Mode, Work};
 use crate::leg::{InvalidLegs, LegOrder, Legs};
@@ -349,7 +351,17 @@ async fn decide_review(
         approve,
         decided_by: principal.user_id,
     };
-    let answer = state.lanes.submit(Work::Decide(decision), claim).await?;
+    let (action, after) = if approve {
+        ("transfer.approved", TransferStatus::Posted)
+    } else {
+        ("transfer.rejected", TransferStatus::Rejected)
+    };
+    let entry = audit::Entry::by_user(principal, action, transfer_id).change(
+        &json!({ "status": TransferStatus::InReview }),
+        &json!({ "status": after }),
+    )?;
+    let work = Work::Decide(decision);
+    let answer = state.lanes.submit_audited(work, claim, entry).await?;
     Ok(respond(answer))
 }
 

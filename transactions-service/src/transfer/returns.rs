@@ -2,6 +2,7 @@
 
 use actix_web::{HttpResponse, post, web};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use shared::id::TransferId;
 use shared::idempotency::IdempotencyKey;
 use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
@@ -11,6 +12,7 @@ use utoipa::ToSchema;
 use super::handlers::{respond, separation_of_duties};
 use super::queries;
 use super::{Description, Metadata, Note, Reference, TransferKind, TransferOrder, TransferRecord};
+use crate::audit;
 use crate::idempotency_key::Claim;
 use crate::lane::Work;
 use crate::leg::Legs;
@@ -167,6 +169,11 @@ pub async fn reverse_transfer(
             principal.user_id,
         )
     };
-    let answer = state.lanes.submit(Work::Return(order), claim).await?;
+    let entry = audit::Entry::by_user(&principal, "transfer.reversal_proposed", original.id).change(
+        &json!({ "reversal_id": null }),
+        &json!({ "reversal_id": order.id }),
+    )?;
+    let work = Work::Return(order);
+    let answer = state.lanes.submit_audited(work, claim, entry).await?;
     Ok(respond(answer))
 }
