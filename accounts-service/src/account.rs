@@ -6,6 +6,7 @@
 
 pub mod handlers;
 pub mod ledger;
+pub mod limits;
 pub mod queries;
 
 use std::io::Write;

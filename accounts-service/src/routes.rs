@@ -14,7 +14,9 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(account::handlers::freeze_account)
         .service(account::handlers::unfreeze_account)
         .service(account::handlers::close_account)
-        .service(account::handlers::list_account_postings);
+        .service(account::handlers::list_account_postings)
+        .service(account::limits::get_account_limits)
+        .service(account::limits::set_account_limits);
 }
 
 pub fn document() -> OpenApi {

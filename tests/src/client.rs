@@ -98,6 +98,10 @@ impl Client {
         self.send(self.request(Method::PATCH, path).json(&body)).await
     }
 
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::PUT, path).json(&body)).await
+    }
+
     /// A POST under an idempotency key.
     pub async fn post_with_key(&self, path: &str, key: &str, body: Value) -> Answer {
         let answer = self.try_post_with_key(path, key, &body).await;

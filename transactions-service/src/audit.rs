@@ -8,6 +8,7 @@ pub mod handlers;
 pub mod queries;
 
 use serde::Serialize;
+use shared::id::UserId;
 use shared::request_context;
 use shared::{ApiError, Principal, Role};
 
@@ -33,8 +34,13 @@ pub struct Entry {
 
 impl Entry {
     pub fn by_user(principal: &Principal, action: &'static str, subject: impl ToString) -> Self {
-        let roles: Vec<&str> = principal.roles.iter().copied().map(role_word).collect();
-        Self::new(principal.user_id.to_string(), roles.join(","), action, subject)
+        Self::by(principal.user_id, &principal.roles, action, subject)
+    }
+
+    /// The same, when another service tells who it was.
+    pub fn by(user: UserId, roles: &[Role], action: &'static str, subject: impl ToString) -> Self {
+        let roles: Vec<&str> = roles.iter().copied().map(role_word).collect();
+        Self::new(user.to_string(), roles.join(","), action, subject)
     }
 
     pub fn by_service(service: &str, action: &'static str, subject: impl ToString) -> Self {

@@ -8,15 +8,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use shared::clients::ml::Decision;
 use shared::clients::transactions::{Direction, LedgerStatus};
 use shared::id::{AccountId, HoldId, TransferId};
 use shared::money::MAX_AMOUNT;
 use shared::{Amount, ApiError, Currency, Outcome};
+use utoipa::ToSchema;
 
-use crate::hold::{CaptureOrder, HoldOrder, LockedHold};
-use crate::ledger_account::{AccountKind, LockedAccount};
-use crate::leg::LegOrder;
+use crate::approval::Approvals;
+use crate::hold::{CaptureOrder, HoldOrder, IncrementOrder, LockedHold};
+use crate::ledger_account::{AccountKind, ExceededLimit, LockedAccount};
+use crate::leg::{LegOrder, Legs};
 use crate::transfer::{LockedTransfer, Risk, TransferKind, TransferOrder};
 
 /// One leg that is to be written.
@@ -35,7 +38,7 @@ pub struct Leg {
 pub enum Verdict {
     Posted(Vec<Leg>),
     /// What is debited is held until a person decides.
-    InReview,
+    InReview(ReviewReason),
     /// The fraud score blocks it: recorded, nothing moves.
     Blocked,
 }
@@ -55,6 +58,14 @@ pub enum Refusal {
     AccountClosed(Pointer),
     #[error("The available balance does not cover the amount.")]
     InsufficientFunds,
+    #[error("It is more than one transfer out of the account at {0} may be.")]
+    TransferLimitExceeded(Pointer),
+    #[error("It is more than may leave the account at {0} in one day, with what is held.")]
+    DailyLimitExceeded(Pointer),
+    #[error("It is more than may leave the account at {0} in one month, with what is held.")]
+    MonthlyLimitExceeded(Pointer),
+    #[error("A second person must approve this amount, so it cannot be held. Make a transfer.")]
+    ApprovalRequired,
     #[error("The balance of the account at {0} would leave the range that can be represented.")]
     BalanceLimit(Pointer),
     #[error("The transfer is not in review any more.")]
@@ -87,6 +98,10 @@ impl Refusal {
             Self::AccountFrozen(_) => "account_frozen",
             Self::AccountClosed(_) => "account_closed",
             Self::InsufficientFunds => "insufficient_funds",
+            Self::TransferLimitExceeded(_) => "transfer_limit_exceeded",
+            Self::DailyLimitExceeded(_) => "daily_limit_exceeded",
+            Self::MonthlyLimitExceeded(_) => "monthly_limit_exceeded",
+            Self::ApprovalRequired => "approval_required",
             Self::BalanceLimit(_) => "balance_limit_exceeded",
             Self::ConditionFailed(_) => "condition_failed",
             Self::NotInReview => "not_in_review",
@@ -157,6 +172,28 @@ pub enum Scoring {
     Exempt,
 }
 
+/// Why a person has to decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReviewReason {
+    /// The fraud score, or that there is none.
+    Risk,
+    /// It is above the amount that needs a second person.
+    Amount,
+    /// It undoes another transfer.
+    Reversal,
+}
+
+impl ReviewReason {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Risk => "risk",
+            Self::Amount => "amount",
+            Self::Reversal => "reversal",
+        }
+    }
+}
+
 impl Scoring {
     fn decision(&self, amount: i64) -> Decision {
         match self {
@@ -173,6 +210,7 @@ pub struct Book {
     accounts: HashMap<AccountId, LockedAccount>,
     holds: HashMap<HoldId, LockedHold>,
     transfers: HashMap<TransferId, LockedTransfer>,
+    approvals: Approvals,
     /// What each change overwrote, newest last.
     undo: Vec<Before>,
 }
@@ -201,8 +239,13 @@ impl Book {
             accounts: accounts.into_iter().map(|it| (it.id, it)).collect(),
             holds: holds.into_iter().map(|it| (it.id, it)).collect(),
             transfers: transfers.into_iter().map(|it| (it.id, it)).collect(),
+            approvals: Approvals::default(),
             undo: Vec::new(),
         }
+    }
+
+    pub fn with_approvals(self, approvals: Approvals) -> Self {
+        Self { approvals, ..self }
     }
 
     pub fn account(&self, id: AccountId) -> Option<&LockedAccount> {
@@ -260,9 +303,16 @@ impl Book {
         self.check_parties(order)?;
         self.check_movable(order)?;
         self.check_covered(order)?;
+        let asked_for_now = order.kind.is_scored();
+        if asked_for_now {
+            self.check_limits(order)?;
+        }
         match scoring.decision(order.legs.total()) {
             Decision::Block => Ok(Verdict::Blocked),
-            Decision::Review => self.hold_debits(order),
+            Decision::Review => self.hold_debits(order, ReviewReason::Risk),
+            Decision::Allow if asked_for_now && self.approvals.are_needed_for(&order.legs) => {
+                self.hold_debits(order, ReviewReason::Amount)
+            }
             Decision::Allow => self.post_order(order),
         }
     }
@@ -299,7 +349,7 @@ impl Book {
             })?;
             book.check_movable(order)?;
             book.check_covered(order)?;
-            book.hold_debits(order)
+            book.hold_debits(order, ReviewReason::Reversal)
         })
     }
 
@@ -354,24 +404,24 @@ impl Book {
         self.check_movable(&transfer)?;
         self.check_covered(&transfer)?;
         let amount = order.amount.minor();
-        match scoring.decision(amount) {
-            Decision::Allow => self.add_to_held(order.account_id, amount),
-            Decision::Review | Decision::Block => Err(Refusal::BlockedByRisk),
-        }
+        self.check_limits_of(order.account_id, Pointer::Account, amount, amount)?;
+        self.require_no_person(&transfer.legs, scoring)?;
+        self.add_to_held(order.account_id, amount)
     }
 
     /// Sets more money aside. The score looks at all that is then set aside.
     pub fn increment_hold(
         &mut self,
         id: HoldId,
-        by: Amount,
+        order: &IncrementOrder,
         scoring: &Scoring,
         now: DateTime<Utc>,
     ) -> Result<(), Refusal> {
         self.attempt(|book| {
+            let by = order.amount.minor();
             let (account_id, amount) = book.change_hold(id, |hold| {
                 hold.require_open(now)?;
-                let amount = hold.amount.checked_add(by.minor());
+                let amount = hold.amount.checked_add(by);
                 hold.amount = amount
                     .filter(|amount| *amount <= MAX_AMOUNT)
                     .ok_or(Refusal::InsufficientFunds)?;
@@ -379,14 +429,22 @@ impl Book {
             })?;
             let account = book.find(account_id, Pointer::Account)?;
             require_open(account, Pointer::Account)?;
-            if !account.covers(by.minor()) {
+            if !account.covers(by) {
                 return Err(Refusal::InsufficientFunds);
             }
-            match scoring.decision(amount) {
-                Decision::Allow => book.add_to_held(account_id, by.minor()),
-                Decision::Review | Decision::Block => Err(Refusal::BlockedByRisk),
-            }
+            book.check_limits_of(account_id, Pointer::Account, amount, by)?;
+            book.require_no_person(&order.scored_as.legs, scoring)?;
+            book.add_to_held(account_id, by)
         })
+    }
+
+    /// A hold is decided at once, so what a person would have to look at is refused.
+    fn require_no_person(&self, legs: &Legs, scoring: &Scoring) -> Result<(), Refusal> {
+        match scoring.decision(legs.total()) {
+            Decision::Review | Decision::Block => Err(Refusal::BlockedByRisk),
+            Decision::Allow if self.approvals.are_needed_for(legs) => Err(Refusal::ApprovalRequired),
+            Decision::Allow => Ok(()),
+        }
     }
 
     /// Posts what was set aside, or a part of it.
@@ -454,12 +512,12 @@ impl Book {
         })
     }
 
-    fn hold_debits(&mut self, order: &TransferOrder) -> Result<Verdict, Refusal> {
+    fn hold_debits(&mut self, order: &TransferOrder, reason: ReviewReason) -> Result<Verdict, Refusal> {
         self.attempt(|book| {
             for debit in order.legs.debits() {
                 book.add_to_held(debit.account_id, debit.amount.minor())?;
             }
-            Ok(Verdict::InReview)
+            Ok(Verdict::InReview(reason))
         })
     }
 
@@ -467,15 +525,19 @@ impl Book {
     fn post_order(&mut self, order: &TransferOrder) -> Result<Verdict, Refusal> {
         self.attempt(|book| {
             let legs = order.pointed_legs();
-            let legs = legs.map(|(pointer, leg)| book.post_leg(leg, pointer));
+            let spends = order.kind.is_paid();
+            let legs = legs.map(|(pointer, leg)| book.post_leg(leg, pointer, spends));
             let legs = legs.collect::<Result<Vec<_>, _>>()?;
             book.check_conditions(order)?;
             Ok(Verdict::Posted(legs))
         })
     }
 
-    fn post_leg(&mut self, leg: &LegOrder, pointer: Pointer) -> Result<Leg, Refusal> {
+    fn post_leg(&mut self, leg: &LegOrder, pointer: Pointer, spends: bool) -> Result<Leg, Refusal> {
         self.change_account(leg.account_id, |account| {
+            if spends && leg.direction == Direction::Debit {
+                account.spent = account.spent.plus(leg.amount.minor());
+            }
             let leg = next_leg(account, leg).ok_or(Refusal::BalanceLimit(pointer))?;
             account.posted = leg.balance_after;
             account.version = leg.sequence;
@@ -521,6 +583,27 @@ impl Book {
             account.is_some_and(|account| account.covers(leg.amount.minor()))
         });
         covered.then_some(()).ok_or(Refusal::InsufficientFunds)
+    }
+
+    fn check_limits(&self, order: &TransferOrder) -> Result<(), Refusal> {
+        for (pointer, leg) in order.pointed_legs() {
+            if leg.direction == Direction::Debit {
+                let amount = leg.amount.minor();
+                self.check_limits_of(leg.account_id, pointer, amount, amount)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_limits_of(&self, id: AccountId, pointer: Pointer, whole: i64, more: i64) -> Result<(), Refusal> {
+        let account = self.find(id, pointer)?;
+        account
+            .check_limits(whole, more)
+            .map_err(|exceeded| match exceeded {
+                ExceededLimit::Transfer => Refusal::TransferLimitExceeded(pointer),
+                ExceededLimit::Daily => Refusal::DailyLimitExceeded(pointer),
+                ExceededLimit::Monthly => Refusal::MonthlyLimitExceeded(pointer),
+            })
     }
 
     fn check_conditions(&self, order: &TransferOrder) -> Result<(), Refusal> {
@@ -600,9 +683,11 @@ fn require_open(account: &LockedAccount, pointer: Pointer) -> Result<(), Refusal
 mod tests {
     use proptest::prelude::*;
     use shared::Amount;
+    use shared::clients::transactions::Limits;
     use shared::id::{TransferId, UserId};
 
     use super::*;
+    use crate::ledger_account::Spent;
     use crate::leg::{Condition, Legs};
     use crate::transfer::Note;
 
@@ -625,6 +710,8 @@ mod tests {
             held: 0,
             floor: Some(0),
             version: 0,
+            limits: Limits::default(),
+            spent: Spent::default(),
         }
     }
 
@@ -690,6 +777,11 @@ mod tests {
             note: Note::default(),
             initiated_by: holder(2),
         }
+    }
+
+    fn more(book: &Book, hold: HoldId, by: i64) -> IncrementOrder {
+        let hold = book.hold(hold).unwrap();
+        hold.incremented(amount(by), holder(1)).unwrap()
     }
 
     /// A book with such a hold, placed at second 0 out of 100.
@@ -878,12 +970,18 @@ mod tests {
                 .unwrap()
         };
         assert_eq!(decide(10, scored(Decision::Block)), Verdict::Blocked);
-        assert_eq!(decide(10, scored(Decision::Review)), Verdict::InReview);
+        assert_eq!(
+            decide(10, scored(Decision::Review)),
+            Verdict::InReview(ReviewReason::Risk)
+        );
         assert!(matches!(
             decide(10, Scoring::Missing { post_limit: 10 }),
             Verdict::Posted(_)
         ));
-        assert_eq!(decide(11, Scoring::Missing { post_limit: 10 }), Verdict::InReview);
+        assert_eq!(
+            decide(11, Scoring::Missing { post_limit: 10 }),
+            Verdict::InReview(ReviewReason::Risk)
+        );
     }
 
     #[test]
@@ -936,7 +1034,7 @@ mod tests {
         for refused in [
             book.release_hold(hold, None).err(),
             book.capture_hold(hold, &capture_order(None), at(1)).err(),
-            book.increment_hold(hold, amount(1), &Scoring::Exempt, at(1))
+            book.increment_hold(hold, &more(&book, hold, 1), &Scoring::Exempt, at(1))
                 .err(),
         ] {
             assert_eq!(refused, Some(Refusal::HoldEnded));
@@ -952,7 +1050,7 @@ mod tests {
             Err(Refusal::HoldExpired)
         );
         assert_eq!(
-            book.increment_hold(hold, amount(1), &Scoring::Exempt, at(60)),
+            book.increment_hold(hold, &more(&book, hold, 1), &Scoring::Exempt, at(60)),
             Err(Refusal::HoldExpired)
         );
         book.expire_hold(hold, at(60)).unwrap();
@@ -964,11 +1062,11 @@ mod tests {
     fn more_can_be_held_only_of_what_is_available() {
         let (mut book, hold) = book_with_hold(60);
         assert_eq!(
-            book.increment_hold(hold, amount(41), &Scoring::Exempt, at(1)),
+            book.increment_hold(hold, &more(&book, hold, 41), &Scoring::Exempt, at(1)),
             Err(Refusal::InsufficientFunds)
         );
         assert_eq!(book.hold(hold).unwrap().amount, 60);
-        book.increment_hold(hold, amount(40), &Scoring::Exempt, at(1))
+        book.increment_hold(hold, &more(&book, hold, 40), &Scoring::Exempt, at(1))
             .unwrap();
         assert_eq!(book.account(account_id(1)).unwrap().available(), Some(0));
         let transfer = book.decide(&transfer(1), &scored(Decision::Allow));
@@ -986,10 +1084,131 @@ mod tests {
             (at_most(90), Ok(())),
         ] {
             let (mut book, hold) = book_with_hold(60);
-            assert_eq!(book.increment_hold(hold, amount(30), &scoring, at(1)), expected);
+            assert_eq!(
+                book.increment_hold(hold, &more(&book, hold, 30), &scoring, at(1)),
+                expected
+            );
             let held = book.account(account_id(1)).unwrap().held;
             assert_eq!(held, if expected.is_ok() { 90 } else { 60 });
         }
+    }
+
+    fn limited(per_transfer: Option<i64>, daily: Option<i64>, monthly: Option<i64>) -> LockedAccount {
+        LockedAccount {
+            limits: Limits {
+                per_transfer,
+                daily,
+                monthly,
+            },
+            ..customer(1, 1_000)
+        }
+    }
+
+    #[test]
+    fn limits_count_what_was_spent_and_what_is_held() {
+        let mut account = limited(None, Some(100), Some(150));
+        account.spent = Spent {
+            today: 30,
+            this_month: 90,
+        };
+        let mut book = book([account, customer(2, 0)]);
+        let pay = |book: &mut Book, minor| book.decide(&transfer(minor), &Scoring::Exempt).map(drop);
+        let pointer = Pointer::Debit;
+        assert_eq!(pay(&mut book, 71), Err(Refusal::DailyLimitExceeded(pointer)));
+        assert_eq!(pay(&mut book, 61), Err(Refusal::MonthlyLimitExceeded(pointer)));
+        let hold = hold_order(40);
+        book.place_hold(&hold, &Scoring::Exempt).unwrap();
+        assert_eq!(pay(&mut book, 21), Err(Refusal::MonthlyLimitExceeded(pointer)));
+        pay(&mut book, 20).unwrap();
+        let spent = book.account(account_id(1)).unwrap().spent;
+        assert_eq!((spent.today, spent.this_month), (50, 110));
+        assert_eq!(
+            book.place_hold(&hold_order(1), &Scoring::Exempt),
+            Err(Refusal::MonthlyLimitExceeded(Pointer::Account))
+        );
+    }
+
+    #[test]
+    fn a_capture_was_counted_when_it_was_held() {
+        let (mut book, hold) = book_with_hold(60);
+        let account = book.accounts.get_mut(&account_id(1)).unwrap();
+        account.limits.daily = Some(60);
+        book.capture_hold(hold, &capture_order(Some(45)), at(1)).unwrap();
+        let account = book.account(account_id(1)).unwrap();
+        assert_eq!((account.spent.today, account.held), (45, 15));
+        assert_eq!(account.check_limits(1, 1), Err(ExceededLimit::Daily));
+        book.release_hold(hold, None).unwrap();
+        assert_eq!(book.account(account_id(1)).unwrap().check_limits(15, 15), Ok(()));
+    }
+
+    #[test]
+    fn one_transfer_or_hold_has_a_limit_of_its_own() {
+        let mut book = book([limited(Some(50), None, None), customer(2, 0)]);
+        assert_eq!(
+            book.decide(&transfer(51), &scored(Decision::Review)),
+            Err(Refusal::TransferLimitExceeded(Pointer::Debit))
+        );
+        let order = hold_order(50);
+        book.place_hold(&order, &Scoring::Exempt).unwrap();
+        book.holds.insert(order.id, order.placed_at(at(0)));
+        assert_eq!(
+            book.increment_hold(order.id, &more(&book, order.id, 1), &Scoring::Exempt, at(1)),
+            Err(Refusal::TransferLimitExceeded(Pointer::Account))
+        );
+        book.decide(&transfer(50), &Scoring::Exempt).unwrap();
+    }
+
+    #[test]
+    fn what_goes_back_and_what_comes_in_is_not_spent() {
+        let mut book = book([limited(Some(1), Some(1), Some(1)), customer(2, 100), clearing(0)]);
+        book.decide(&order(TransferKind::Deposit, 0, 1, 50), &Scoring::Exempt)
+            .unwrap();
+        let refund = TransferOrder {
+            kind: TransferKind::Refund,
+            ..transfer(40)
+        };
+        book.decide(&refund, &Scoring::Exempt).unwrap();
+        assert_eq!(book.account(account_id(1)).unwrap().spent, Spent::default());
+    }
+
+    #[test]
+    fn above_an_amount_a_second_person_decides() {
+        let approvals: Approvals = "USD=50".parse().unwrap();
+        let mut book = book([customer(1, 1_000), customer(2, 0), clearing(0)]).with_approvals(approvals);
+        let mut decide = |order: &TransferOrder, decision| book.decide(order, &scored(decision)).unwrap();
+        assert!(matches!(
+            decide(&transfer(50), Decision::Allow),
+            Verdict::Posted(_)
+        ));
+        for (order, decision, expected) in [
+            (
+                transfer(51),
+                Decision::Allow,
+                Verdict::InReview(ReviewReason::Amount),
+            ),
+            (
+                transfer(51),
+                Decision::Review,
+                Verdict::InReview(ReviewReason::Risk),
+            ),
+            (transfer(51), Decision::Block, Verdict::Blocked),
+            (
+                order(TransferKind::Withdrawal, 1, 0, 51),
+                Decision::Allow,
+                Verdict::InReview(ReviewReason::Amount),
+            ),
+        ] {
+            assert_eq!(decide(&order, decision), expected);
+        }
+        let deposit = order(TransferKind::Deposit, 0, 1, 51);
+        assert!(matches!(
+            book.decide(&deposit, &Scoring::Exempt),
+            Ok(Verdict::Posted(_))
+        ));
+        assert_eq!(
+            book.place_hold(&hold_order(51), &Scoring::Exempt),
+            Err(Refusal::ApprovalRequired)
+        );
     }
 
     #[test]
@@ -1043,7 +1262,7 @@ mod tests {
         };
         assert_eq!(
             book.propose_reversal(&reversal, original.id),
-            Ok(Verdict::InReview)
+            Ok(Verdict::InReview(ReviewReason::Reversal))
         );
         assert_eq!(book.account(account_id(2)).unwrap().available(), Some(0));
         for refused in [
@@ -1167,7 +1386,7 @@ mod tests {
                     self.posted.push(order);
                     legs
                 }
-                Verdict::InReview => {
+                Verdict::InReview(_) => {
                     let mut holds = Vec::new();
                     for debit in order.legs.debits() {
                         let hold = LockedHold {
@@ -1262,7 +1481,9 @@ mod tests {
                     let (id, now) = (self.placed[index], at(second));
                     match action {
                         Action::Increment(by) => {
-                            _ = book.increment_hold(id, amount(by), &Scoring::Exempt, now).ok()
+                            _ = book
+                                .increment_hold(id, &more(&book, id, by), &Scoring::Exempt, now)
+                                .ok()
                         }
                         Action::Release(part) => drop(book.release_hold(id, part.map(amount))),
                         Action::Expire => drop(book.expire_hold(id, now)),

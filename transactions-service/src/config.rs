@@ -10,6 +10,8 @@
 //! - `SCORE_DEADLINE_MS`: how long a batch waits for its fraud scores, default 250
 //! - `UNSCORED_POST_LIMIT`: minor units; when no score comes in time, a transfer up to this posts and a larger one waits
 //!   for a person, default 10000
+//! - `APPROVAL_ABOVE`: what leaves an account above these amounts waits for a second person, `USD=1000000,JPY=1500000` in minor
+//!   units; default none, and none for currencies that are not named
 //! - `INTEGRITY_INTERVAL_S`: how often all books are checked, by one replica for all; default 3600
 //! - `SANDBOX_RAIL`: `true` lets anybody deposit play money; default false, which production insists on
 //! - `WORKERS`: threads that serve requests, default 2
@@ -26,6 +28,8 @@ use shared::Clock;
 use shared::config::Env;
 use shared::db::DbConfig;
 
+use crate::approval::Approvals;
+
 #[derive(Clone, Debug)]
 pub struct Config {
     pub db: DbConfig,
@@ -36,6 +40,7 @@ pub struct Config {
     pub score_deadline: Duration,
     /// Minor units.
     pub unscored_post_limit: i64,
+    pub approvals: Approvals,
     pub integrity_interval: Duration,
     pub sandbox_rail: bool,
     pub workers: usize,
@@ -53,6 +58,7 @@ impl Config {
             lanes: env.or("LANES", 1),
             score_deadline: Duration::from_millis(env.or("SCORE_DEADLINE_MS", 250)),
             unscored_post_limit: env.or("UNSCORED_POST_LIMIT", 10_000),
+            approvals: env.or("APPROVAL_ABOVE", Approvals::default()),
             integrity_interval: Duration::from_secs(env.or("INTEGRITY_INTERVAL_S", 3600)),
             sandbox_rail: env.or("SANDBOX_RAIL", false),
             workers: env.or("WORKERS", 2),

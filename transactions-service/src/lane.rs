@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::approval::Approvals;
 use crate::audit;
 use crate::hold::{HoldAction, HoldCommand, HoldOrder};
 use crate::idempotency_key::Claim;
@@ -197,9 +198,15 @@ struct Job {
 pub struct Scorer {
     pub ml: MlClient,
     pub deadline: Duration,
-    /// Minor units.
-    pub unscored_post_limit: i64,
     pub clock: Clock,
+}
+
+/// What the lane leaves to a person.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Minor units; without a score in time a larger transfer waits.
+    pub unscored_post_limit: i64,
+    pub approvals: Approvals,
 }
 
 /// The lanes of this process. More lanes change the waiting, never the result: the locks are in the database.
@@ -236,6 +243,7 @@ impl Lanes {
         count: usize,
         db: &Db,
         scorer: &Scorer,
+        policy: &Policy,
         tracker: &TaskTracker,
         shutdown: &CancellationToken,
     ) -> Self {
@@ -250,7 +258,7 @@ impl Lanes {
                     scorer.clone(),
                     shutdown.clone(),
                 ));
-                tracker.spawn(decide(Store::new(db.clone()), scorer.unscored_post_limit, scored));
+                tracker.spawn(decide(Store::new(db.clone()), policy.clone(), scored));
                 queue
             })
             .collect();
@@ -383,11 +391,11 @@ fn gather(first: Job, waiting: &mut mpsc::Receiver<Job>) -> Vec<Job> {
 
 /// The second half: decides and commits. While it does, the next batch is gathered and scored; when several have been, they
 /// become one.
-async fn decide(mut store: Store, unscored_post_limit: i64, mut scored: mpsc::Receiver<Vec<ScoredJob>>) {
+async fn decide(mut store: Store, policy: Policy, mut scored: mpsc::Receiver<Vec<ScoredJob>>) {
     let mut batches = Vec::new();
     while scored.recv_many(&mut batches, SCORED_BATCHES).await > 0 {
         let jobs: Vec<ScoredJob> = batches.drain(..).flatten().collect();
-        decide_all(&mut store, unscored_post_limit, jobs).await;
+        decide_all(&mut store, &policy, jobs).await;
     }
 }
 

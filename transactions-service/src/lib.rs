@@ -3,12 +3,14 @@
 //! - [`transfer`]: transfers, payments over a rail, and reviews, as clients meet them
 //! - [`hold`]: money set aside in favour of another account
 //! - [`ledger_account`]: the accounts' balances and postings, for `accounts-service`
+//! - [`approval`]: the amounts that need a second person; [`audit`]: what was changed by hand, and by whom
 //! - [`lane`]: the one way in which money moves; [`book`] holds the rules it decides by
 //! - [`idempotency_key`]: requests that can be repeated safely
 //! - [`integrity`]: proof that the books balance, on a schedule and on demand
 //! - [`audit`]: what was changed by hand, in a chain of hashes
 //! - [`outbox`]: facts on their way to other services; [`late_scoring`], [`upkeep`]: work on a timer
 
+pub mod approval;
 pub mod audit;
 pub mod book;
 pub mod config;
@@ -41,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::Config;
-use lane::{Lanes, Scorer};
+use lane::{Lanes, Policy, Scorer};
 use state::State;
 
 /// The schema that this service owns.
@@ -74,13 +76,16 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let scorer = Scorer {
         ml: ml.clone(),
         deadline: config.score_deadline,
-        unscored_post_limit: config.unscored_post_limit,
         clock: config.clock.clone(),
+    };
+    let policy = Policy {
+        unscored_post_limit: config.unscored_post_limit,
+        approvals: config.approvals,
     };
     // The lanes outlive the server, so that what it accepted is decided.
     let served = CancellationToken::new();
     let background = TaskTracker::new();
-    let lanes = Lanes::start(config.lanes, &db, &scorer, &background, &served);
+    let lanes = Lanes::start(config.lanes, &db, &scorer, &policy, &background, &served);
     background.spawn(outbox::relay(db.clone(), ml.clone(), shutdown.clone()));
     background.spawn(late_scoring::run(db.clone(), scorer, shutdown.clone()));
     background.spawn(hold::expiry::run(db.clone(), lanes.clone(), shutdown.clone()));

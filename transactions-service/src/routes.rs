@@ -35,6 +35,8 @@ fn internal(config: &mut actix_web::web::ServiceConfig) -> &mut actix_web::web::
         .service(ledger_account::handlers::open_ledger_account)
         .service(ledger_account::handlers::set_ledger_account_status)
         .service(ledger_account::handlers::query_ledger_accounts)
+        .service(ledger_account::limits::get_limits)
+        .service(ledger_account::limits::set_limits)
         .service(ledger_account::handlers::list_postings)
 }
 

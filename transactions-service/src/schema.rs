@@ -72,6 +72,12 @@ diesel::table! {
         floor -> Nullable<Int8>,
         version -> Int8,
         opened_at -> Timestamptz,
+        transfer_limit -> Nullable<Int8>,
+        daily_limit -> Nullable<Int8>,
+        monthly_limit -> Nullable<Int8>,
+        spent_on -> Nullable<Date>,
+        spent_today -> Int8,
+        spent_this_month -> Int8,
     }
 }
 
@@ -137,6 +143,7 @@ diesel::table! {
         several_legs -> Nullable<Jsonb>,
         reference -> Nullable<Text>,
         effective_date -> Nullable<Date>,
+        review_reason -> Nullable<Text>,
     }
 }
 

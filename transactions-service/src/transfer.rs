@@ -14,7 +14,7 @@ use shared::id::{AccountId, HoldId, TransferId, UserId};
 use shared::{Amount, Currency};
 use utoipa::ToSchema;
 
-use crate::book::Refusal;
+use crate::book::{Refusal, ReviewReason};
 use crate::leg::{LegOrder, Legs};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -174,6 +174,7 @@ pub struct ReviewDecision {
     pub created_at: DateTime<Utc>,
     /// One for each debit.
     pub hold_ids: Vec<HoldId>,
+    pub review_reason: Option<ReviewReason>,
     pub approve: bool,
     pub decided_by: UserId,
 }
@@ -210,6 +211,9 @@ pub struct TransferRecord {
     /// Why it was rejected: `blocked_by_risk` or `rejected_in_review`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejection_code: Option<String>,
+    /// Why a person decides about it, or did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_reason: Option<ReviewReason>,
     pub created_at: DateTime<Utc>,
     /// When it was posted or rejected; absent while it is in review.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -258,6 +262,7 @@ impl TransferRecord {
             reference: note.reference.clone(),
             effective_date: note.effective_date,
             rejection_code: None,
+            review_reason: None,
             created_at,
             completed_at,
             hold_id: order.captured_hold_id,

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::http_client::{CallError, Retry};
 use crate::id::{AccountId, TransferId, UserId};
-use crate::{Currency, HttpClient, Page};
+use crate::{Currency, HttpClient, Page, Role};
 
 pub const SERVICE: &str = "transactions-service";
 
@@ -46,6 +46,46 @@ pub struct LedgerAccount {
     pub held: i64,
     /// `posted − held`.
     pub available: i64,
+}
+
+/// How much the holder may take out of an account, in its minor units. `null` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Of one transfer, withdrawal or hold.
+    #[schema(required, minimum = 0, maximum = 9007199254740991_i64, example = 100000)]
+    pub per_transfer: Option<i64>,
+    /// Of what is posted on a day (UTC), with all that is held.
+    #[schema(required, minimum = 0, maximum = 9007199254740991_i64, example = 500000)]
+    pub daily: Option<i64>,
+    /// The same of a month.
+    #[schema(required, minimum = 0, maximum = 9007199254740991_i64, example = 2000000)]
+    pub monthly: Option<i64>,
+}
+
+/// `PUT /internal/ledger-accounts/{account_id}/limits`: replaces them, under the account's lock, with an entry in the audit log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SetLimits {
+    pub limits: Limits,
+    pub reason: String,
+    /// Who wants it, and in which roles.
+    pub changed_by: UserId,
+    pub roles: Vec<Role>,
+}
+
+/// An account's limits, and what counts against them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LimitUse {
+    pub limits: Limits,
+    /// Minor units that transfers, withdrawals and captures took today (UTC).
+    #[schema(example = 25000)]
+    pub spent_today: i64,
+    /// The same of this month.
+    #[schema(example = 120000)]
+    pub spent_this_month: i64,
+    /// Minor units that are held; they count against both.
+    #[schema(example = 5000)]
+    pub held: i64,
 }
 
 /// `POST /internal/ledger-accounts/query`: at most 1,000 ids; unknown ones are left out of the answer.
@@ -114,6 +154,18 @@ impl TransactionsClient {
                 &format!("/internal/ledger-accounts/{account_id}/status"),
                 &SetLedgerStatus { status },
             )
+            .await
+    }
+
+    pub async fn limits(&self, account_id: AccountId) -> Result<LimitUse, CallError> {
+        self.http
+            .get(&format!("/internal/ledger-accounts/{account_id}/limits"))
+            .await
+    }
+
+    pub async fn set_limits(&self, account_id: AccountId, limits: &SetLimits) -> Result<LimitUse, CallError> {
+        self.http
+            .put(&format!("/internal/ledger-accounts/{account_id}/limits"), limits)
             .await
     }
 

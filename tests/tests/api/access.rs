@@ -30,7 +30,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 30] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 32] = [
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
@@ -69,6 +69,16 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 30] = [
         "GET /api/v1/accounts/{account_id}/postings",
         None,
         Refused(404, "not_found"),
+    ),
+    (
+        "GET /api/v1/accounts/{account_id}/limits",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "PUT /api/v1/accounts/{account_id}/limits",
+        Some(limits),
+        Refused(403, "role_required"),
     ),
     (
         "POST /api/v1/transfers",
@@ -212,6 +222,10 @@ fn password_change(_: &Owned) -> Value {
 
 fn new_account(_: &Owned) -> Value {
     json!({ "kind": "savings", "currency": "EUR" })
+}
+
+fn limits(_: &Owned) -> Value {
+    json!({ "per_transfer": null, "daily": 1, "monthly": null, "reason": "Because." })
 }
 
 fn nickname(_: &Owned) -> Value {

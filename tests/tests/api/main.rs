@@ -14,6 +14,7 @@ mod concurrency;
 mod gateway;
 mod holds;
 mod legs;
+mod limits;
 mod outages;
 mod processes;
 mod returns;

@@ -63,7 +63,7 @@ pub struct PlaceHold {
     params(("Idempotency-Key" = String, Header, description = "Your own name for this request: 1 to 255 letters, digits or `._~:@+=,-`")),
     responses(
         (status = 201, description = "Set aside", body = HoldRecord),
-        (status = 422, description = "`same_account`, `account_not_found`, `account_frozen`, `account_closed`, `currency_mismatch`, `insufficient_funds`, `blocked_by_risk`, `captured_after_expiry`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`same_account`, `account_not_found`, `account_frozen`, `account_closed`, `currency_mismatch`, `insufficient_funds`, `transfer_limit_exceeded`, `daily_limit_exceeded`, `monthly_limit_exceeded`, `approval_required`, `blocked_by_risk`, `captured_after_expiry`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
         AuthErrors, BodyErrors, CommonErrors,
     ),
     security(("access_token" = [])),
@@ -124,7 +124,7 @@ pub struct IncrementHold {
     responses(
         (status = 200, description = "Set aside", body = HoldRecord),
         (status = 404, description = "`not_found`: there is none, or you did not place it", body = shared::error::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`hold_ended`, `hold_expired`, `account_frozen`, `account_closed`, `insufficient_funds`, `blocked_by_risk`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`hold_ended`, `hold_expired`, `account_frozen`, `account_closed`, `insufficient_funds`, `transfer_limit_exceeded`, `daily_limit_exceeded`, `monthly_limit_exceeded`, `approval_required`, `blocked_by_risk`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
         AuthErrors, BodyErrors, CommonErrors,
     ),
     security(("access_token" = [])),

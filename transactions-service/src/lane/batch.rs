@@ -14,7 +14,7 @@ use super::store::{Store, StoreError};
 use super::writes::{
     NewEvent, NewHold, NewKey, NewParty, NewTransfer, Opened, ReviewOutcome, StoredKey, Writes,
 };
-use super::{Answer, Item, Job, Mode, Scorer, Subject, Work, outcome_unknown};
+use super::{Answer, Item, Job, Mode, Policy, Scorer, Subject, Work, outcome_unknown};
 use crate::book::{Book, Refusal, Scoring, Verdict};
 use crate::hold::{HoldAction, HoldCommand, HoldOrder, HoldRecord, LockedHold};
 use crate::transfer::{
@@ -87,16 +87,14 @@ async fn ask(scorer: &Scorer, batch: &ScoreBatch) -> HashMap<TransferId, Score> 
 
 /// Decides a batch. One that the database rejects is split in halves until the culprit stands alone, so that a single
 /// bad request harms nobody else.
-pub(super) async fn decide_all(store: &mut Store, unscored_post_limit: i64, jobs: Vec<ScoredJob>) {
+pub(super) async fn decide_all(store: &mut Store, policy: &Policy, jobs: Vec<ScoredJob>) {
     metrics::histogram!("lane_batch_size").record(f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX)));
     let mut waiting = vec![jobs];
     while let Some(mut jobs) = waiting.pop() {
         let requests = jobs.iter().filter_map(|scored| scored.job.context.as_ref());
         let mut span = Span::of_batch("lane_batch", requests);
         span.set("batch.size", || i64::try_from(jobs.len()).unwrap_or(i64::MAX));
-        let decided = span
-            .run(decide_with_retry(store, unscored_post_limit, &jobs))
-            .await;
+        let decided = span.run(decide_with_retry(store, policy, &jobs)).await;
         drop(span);
         match decided {
             Ok(answers) => {
@@ -133,13 +131,13 @@ fn failure(error: &StoreError) -> ApiError {
 
 async fn decide_with_retry(
     store: &mut Store,
-    unscored_post_limit: i64,
+    policy: &Policy,
     jobs: &[ScoredJob],
 ) -> Result<Vec<Vec<Answer>>, StoreError> {
     let mut attempt = 1;
     loop {
         let span = Span::work("post_batch");
-        let error = match span.run(decide_once(store, unscored_post_limit, jobs)).await {
+        let error = match span.run(decide_once(store, policy, jobs)).await {
             Ok(answers) => return Ok(answers),
             Err(error) => error,
         };
@@ -156,15 +154,12 @@ async fn decide_with_retry(
 
 async fn decide_once(
     store: &mut Store,
-    unscored_post_limit: i64,
+    policy: &Policy,
     jobs: &[ScoredJob],
 ) -> Result<Vec<Vec<Answer>>, StoreError> {
     let opened = store.open(jobs.iter().map(|scored| &scored.job)).await?;
-    let mut batch = Batch::new(opened);
-    let answers = jobs
-        .iter()
-        .map(|job| batch.answer(job, unscored_post_limit))
-        .collect();
+    let mut batch = Batch::new(opened, policy);
+    let answers = jobs.iter().map(|job| batch.answer(job, policy)).collect();
     let writes = batch.into_writes();
     let started = Instant::now();
     store.commit(&writes).await?;
@@ -186,12 +181,13 @@ struct Batch {
 }
 
 impl Batch {
-    fn new(mut opened: Opened) -> Self {
+    fn new(mut opened: Opened, policy: &Policy) -> Self {
         let book = Book::new(
             std::mem::take(&mut opened.accounts),
             std::mem::take(&mut opened.holds),
             std::mem::take(&mut opened.transfers),
-        );
+        )
+        .with_approvals(policy.approvals.clone());
         let writes = Writes {
             xid: opened.xid,
             ..Writes::default()
@@ -205,9 +201,9 @@ impl Batch {
     }
 
     /// One answer for each item of a request.
-    fn answer(&mut self, ScoredJob { job, scores }: &ScoredJob, unscored_post_limit: i64) -> Vec<Answer> {
+    fn answer(&mut self, ScoredJob { job, scores }: &ScoredJob, policy: &Policy) -> Vec<Answer> {
         let scored = || {
-            let scoring = |score: &Option<Score>| scoring_of(score.as_ref(), unscored_post_limit);
+            let scoring = |score: &Option<Score>| scoring_of(score.as_ref(), policy);
             job.items.iter().zip(scores.iter().map(scoring))
         };
         match (job.mode, job.items.as_slice()) {
@@ -356,7 +352,7 @@ impl Batch {
         let now = self.opened.now;
         let (status, completed_at) = match verdict {
             Verdict::Posted(_) => (TransferStatus::Posted, Some(now)),
-            Verdict::InReview => (TransferStatus::InReview, None),
+            Verdict::InReview(_) => (TransferStatus::InReview, None),
             Verdict::Blocked => (TransferStatus::Rejected, Some(now)),
         };
         let mut record = TransferRecord::new(order, status, now, completed_at);
@@ -364,7 +360,10 @@ impl Batch {
         let mut hold_id = None;
         match verdict {
             Verdict::Posted(legs) => self.writes.add_legs(order.id, legs),
-            Verdict::InReview => hold_id = self.hold_for_review(order),
+            Verdict::InReview(reason) => {
+                record.review_reason = Some(reason);
+                hold_id = self.hold_for_review(order);
+            }
             Verdict::Blocked => record = record.rejected_for(BLOCKED_BY_RISK),
         }
         let answer = json_answer(if self.dry_run { 200 } else { 201 }, &record)?;
@@ -432,6 +431,7 @@ impl Batch {
         let now = self.opened.now;
         let order = &decision.order;
         let mut record = TransferRecord::new(order, TransferStatus::Posted, decision.created_at, Some(now));
+        record.review_reason = decision.review_reason;
         if decision.approve {
             if let Verdict::Posted(legs) = self.book.approve(order, &decision.hold_ids)? {
                 self.writes.add_legs(order.id, legs);
@@ -470,7 +470,7 @@ impl Batch {
         let mut transfer = None;
         let kind = match &command.action {
             HoldAction::Increment(order) => {
-                self.book.increment_hold(id, order.amount, scoring, now)?;
+                self.book.increment_hold(id, order, scoring, now)?;
                 "hold.incremented"
             }
             HoldAction::Capture(capture) => {
@@ -524,7 +524,7 @@ impl Batch {
     }
 }
 
-fn scoring_of(score: Option<&Score>, unscored_post_limit: i64) -> Scoring {
+fn scoring_of(score: Option<&Score>, policy: &Policy) -> Scoring {
     match score {
         Some(score) => Scoring::Scored(Risk {
             score: score.score,
@@ -532,7 +532,7 @@ fn scoring_of(score: Option<&Score>, unscored_post_limit: i64) -> Scoring {
             reasons: score.reasons.clone(),
         }),
         None => Scoring::Missing {
-            post_limit: unscored_post_limit,
+            post_limit: policy.unscored_post_limit,
         },
     }
 }

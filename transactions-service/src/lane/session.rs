@@ -6,6 +6,7 @@
 use futures_util::future::join_all;
 use futures_util::join;
 use shared::Db;
+use shared::clients::transactions::Limits;
 use shared::id::{AccountId, HoldId, TransferId, UserId};
 use shared::idempotency::IdempotencyKey;
 use tokio_postgres::{Client, Row, Statement};
@@ -15,7 +16,7 @@ use super::store::StoreError;
 use super::writes::{Columns, Opened, Parameter, StoredKey, Writes};
 use super::{Answer, Item, Job};
 use crate::hold::{HoldTerms, LockedHold};
-use crate::ledger_account::{AccountKind, LockedAccount, parse_status};
+use crate::ledger_account::{AccountKind, LockedAccount, Spent, parse_status};
 use crate::transfer::LockedTransfer;
 
 /// The rows that a batch is about.
@@ -216,6 +217,15 @@ fn locked_account(row: &Row) -> Result<LockedAccount, StoreError> {
         held: row.try_get(6)?,
         floor: row.try_get(7)?,
         version: row.try_get(8)?,
+        limits: Limits {
+            per_transfer: row.try_get(9)?,
+            daily: row.try_get(10)?,
+            monthly: row.try_get(11)?,
+        },
+        spent: Spent {
+            today: row.try_get(12)?,
+            this_month: row.try_get(13)?,
+        },
     })
 }
 
@@ -279,7 +289,10 @@ const IS_DURABLE: &str =
     "SELECT current_setting('fsync')::bool AND current_setting('synchronous_commit') NOT IN ('off')";
 
 const LOCK_ACCOUNTS: &str = "
-    SELECT id, kind, holder_id, currency, status, posted, held, floor, version
+    SELECT id, kind, holder_id, currency, status, posted, held, floor, version,
+        transfer_limit, daily_limit, monthly_limit,
+        CASE WHEN spent_on >= (now() AT TIME ZONE 'UTC')::date THEN spent_today ELSE 0 END,
+        CASE WHEN spent_on >= date_trunc('month', now() AT TIME ZONE 'UTC')::date THEN spent_this_month ELSE 0 END
     FROM ledger_accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE";
 
 const LOCK_HOLDS: &str = "
@@ -305,16 +318,16 @@ const CLAIM_KEYS: &str = "
 const INSERT_TRANSFERS: &str = "
     INSERT INTO transfers (id, kind, status, debit_account_id, credit_account_id, debit_holder_id, credit_holder_id,
         amount, currency, description, metadata, initiated_by, rejection_code, hold_id, risk_score, risk_decision,
-        risk_reasons, captured_hold_id, original_transfer_id, several_legs, reference, effective_date, created_at, completed_at)
+        risk_reasons, captured_hold_id, original_transfer_id, several_legs, reference, effective_date, review_reason, created_at, completed_at)
     SELECT id, kind, status, debit_account_id, credit_account_id, debit_holder_id, credit_holder_id,
         amount, currency, description, metadata::jsonb, initiated_by, rejection_code, hold_id, risk_score, risk_decision,
-        risk_reasons::jsonb, captured_hold_id, original_transfer_id, legs::jsonb, reference, effective_date, now(), CASE WHEN status <> 'in_review' THEN now() END
+        risk_reasons::jsonb, captured_hold_id, original_transfer_id, legs::jsonb, reference, effective_date, review_reason, now(), CASE WHEN status <> 'in_review' THEN now() END
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::bigint[],
         $9::text[], $10::text[], $11::text[], $12::uuid[], $13::text[], $14::uuid[], $15::smallint[], $16::text[],
-        $17::text[], $18::uuid[], $19::uuid[], $20::text[], $21::text[], $22::date[])
+        $17::text[], $18::uuid[], $19::uuid[], $20::text[], $21::text[], $22::date[], $23::text[])
         AS new (id, kind, status, debit_account_id, credit_account_id, debit_holder_id, credit_holder_id, amount,
             currency, description, metadata, initiated_by, rejection_code, hold_id, risk_score, risk_decision,
-            risk_reasons, captured_hold_id, original_transfer_id, legs, reference, effective_date)";
+            risk_reasons, captured_hold_id, original_transfer_id, legs, reference, effective_date, review_reason)";
 
 const INSERT_PARTIES: &str = "
     INSERT INTO transfer_parties (holder_id, transfer_id)
@@ -327,8 +340,11 @@ const INSERT_POSTINGS: &str = "
         AS new (transfer_id, account_id, sequence, direction, amount, currency, balance_after)";
 
 const UPDATE_ACCOUNTS: &str = "
-    UPDATE ledger_accounts AS account SET posted = new.posted, held = new.held, version = new.version
-    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) AS new (id, posted, held, version)
+    UPDATE ledger_accounts AS account SET posted = new.posted, held = new.held, version = new.version,
+        spent_on = greatest(account.spent_on, (now() AT TIME ZONE 'UTC')::date),
+        spent_today = new.spent_today, spent_this_month = new.spent_this_month
+    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+        AS new (id, posted, held, version, spent_today, spent_this_month)
     WHERE account.id = new.id";
 
 const INSERT_HOLDS: &str = "

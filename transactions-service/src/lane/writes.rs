@@ -12,7 +12,7 @@ use shared::{Amount, Currency};
 
 use super::{Answer, Subject};
 use crate::audit;
-use crate::book::Leg;
+use crate::book::{Leg, ReviewReason};
 use crate::hold::{HoldTerms, LockedHold};
 use crate::idempotency_key::Claim;
 use crate::ledger_account::LockedAccount;
@@ -186,6 +186,7 @@ impl<'a> Columns<'a> {
                 |it| it.record.legs.as_ref().and_then(|legs| serde_json::to_string(legs).ok()),
                 |it| it.order.note.reference.as_ref().map(Reference::as_str),
                 |it| it.order.note.effective_date,
+                |it| it.record.review_reason.map(ReviewReason::word),
             ),
             parties: table!(writes.parties; |it| it.holder_id.uuid(), |it| it.transfer_id.uuid()),
             postings: table!(writes.postings;
@@ -197,7 +198,8 @@ impl<'a> Columns<'a> {
                 |it| it.leg.currency.code(),
                 |it| it.leg.balance_after,
             ),
-            accounts: table!(writes.accounts; |it| it.id.uuid(), |it| it.posted, |it| it.held, |it| it.version),
+            accounts: table!(writes.accounts;
+                |it| it.id.uuid(), |it| it.posted, |it| it.held, |it| it.version, |it| it.spent.today, |it| it.spent.this_month),
             holds: table!(writes.holds;
                 |it| it.hold.id.uuid(),
                 |it| it.hold.account_id.uuid(),

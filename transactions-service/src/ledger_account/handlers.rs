@@ -15,7 +15,7 @@ use super::{queries, status_word};
 use crate::audit;
 use crate::state::State;
 
-const CALLERS: [&str; 1] = ["accounts-service"];
+pub const CALLERS: [&str; 1] = ["accounts-service"];
 const MAX_QUERIED: usize = 1000;
 
 #[put("/internal/ledger-accounts/{account_id}")]

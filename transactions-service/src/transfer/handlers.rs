@@ -160,7 +160,7 @@ impl CreateTransfer {
     responses(
         (status = 200, description = "Of a dry run: what would have happened", body = TransferRecord),
         (status = 201, description = "Posted, or in review", body = TransferRecord),
-        (status = 422, description = "`same_account`, `invalid_legs`, `unbalanced_legs`, `effective_date_too_far`, `account_not_found`, `account_frozen`, `account_closed`, `currency_mismatch`, `insufficient_funds`, `condition_failed`, `balance_limit_exceeded`, `blocked_by_risk`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`same_account`, `invalid_legs`, `unbalanced_legs`, `effective_date_too_far`, `account_not_found`, `account_frozen`, `account_closed`, `currency_mismatch`, `insufficient_funds`, `transfer_limit_exceeded`, `daily_limit_exceeded`, `monthly_limit_exceeded`, `condition_failed`, `balance_limit_exceeded`, `blocked_by_risk`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
         AuthErrors, BodyErrors, CommonErrors,
     ),
     security(("access_token" = [])),
@@ -346,6 +346,7 @@ async fn decide_review(
     }
     let decision = ReviewDecision {
         created_at: row.created_at,
+        review_reason: row.review_reason()?,
         order: row.into_order()?,
         hold_ids,
         approve,

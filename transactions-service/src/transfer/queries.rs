@@ -11,6 +11,7 @@ use shared::page::Limit;
 use shared::{Amount, ApiError, Currency};
 
 use super::{Note, Risk, TransferOrder, TransferRecord, TransferStatus};
+use crate::book::ReviewReason;
 use crate::leg::Legs;
 use crate::schema::{holds, transfer_parties, transfers};
 
@@ -33,6 +34,7 @@ pub struct TransferRow {
     pub effective_date: Option<NaiveDate>,
     pub initiated_by: UserId,
     pub rejection_code: Option<String>,
+    pub review_reason: Option<String>,
     pub hold_id: Option<HoldId>,
     pub risk_score: Option<i16>,
     pub risk_decision: Option<String>,
@@ -97,16 +99,22 @@ impl TransferRow {
         })
     }
 
+    pub fn review_reason(&self) -> Result<Option<ReviewReason>, ApiError> {
+        self.review_reason.clone().map(word).transpose()
+    }
+
     pub fn into_record(mut self, with_risk: bool) -> Result<TransferRecord, ApiError> {
         let status = word(std::mem::take(&mut self.status))?;
         let (created_at, completed_at) = (self.created_at, self.completed_at);
         let rejection_code = self.rejection_code.take();
+        let review_reason = self.review_reason()?;
         let (refunded, reversal_id) = (Amount::try_from(self.refunded).ok(), self.reversal_id);
         let risk = if with_risk { self.take_risk()? } else { None };
         let order = self.into_order()?;
         let record = TransferRecord::new(&order, status, created_at, completed_at);
         Ok(TransferRecord {
             rejection_code,
+            review_reason,
             refunded,
             reversal_id,
             risk,
