@@ -59,10 +59,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         clock: config.clock,
         ledger: TransactionsClient::new(ledger),
     });
-    let readiness = Readiness::default().check("database", move || {
-        let db = db.clone();
-        Box::pin(async move { db.ping().await })
-    });
+    let readiness = Readiness::default().database(&db, &MIGRATIONS);
     let repair = tokio::spawn(account::ledger::repair(state.clone(), shutdown.clone()));
     let server = Server {
         service: SERVICE,

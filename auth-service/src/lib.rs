@@ -72,7 +72,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     ));
     let state = web::Data::new(state);
     tasks.spawn(cleanup::run(db.clone(), clock, shutdown.clone()));
-    let (pinged_db, ready_db, ready_keys) = (db.clone(), db.clone(), keys.clone());
+    let (ready_db, ready_keys) = (db.clone(), keys.clone());
     let server = Server {
         service: SERVICE,
         public: false,
@@ -80,10 +80,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         workers: config.workers,
         shutdown_delay: config.shutdown_delay,
         readiness: Readiness::default()
-            .check("database", move || {
-                let db = pinged_db.clone();
-                Box::pin(async move { db.ping().await })
-            })
+            .database(&db, &MIGRATIONS)
             .check("field_keys", move || {
                 let (db, keys) = (ready_db.clone(), ready_keys.clone());
                 Box::pin(async move { field_keys::queries::is_checked_in(&db, &keys).await })

@@ -59,12 +59,9 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         db: db.clone(),
         rules: rules.clone(),
     });
-    let (database, loaded) = (db.clone(), rules.clone());
+    let loaded = rules.clone();
     let readiness = Readiness::default()
-        .check("database", move || {
-            let database = database.clone();
-            Box::pin(async move { database.ping().await })
-        })
+        .database(&db, &MIGRATIONS)
         .check("rules", move || {
             let loaded = loaded.is_loaded();
             Box::pin(async move { loaded })

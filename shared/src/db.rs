@@ -7,15 +7,20 @@ pub mod migrate;
 pub mod roles;
 mod url;
 
+use std::collections::HashSet;
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use deadpool::managed::Timeouts;
-use diesel::ConnectionError;
+use diesel::migration::MigrationSource;
+use diesel::pg::Pg;
+use diesel::sql_types::Text;
+use diesel::{ConnectionError, QueryableByName};
 use diesel_async::pooled_connection::deadpool::{Object, Pool, PoolError};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig};
-use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager};
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager};
+use diesel_migrations::EmbeddedMigrations;
 use metrics::{Counter, Gauge, Histogram, SharedString};
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -219,6 +224,28 @@ impl Db {
         // Recycling a pooled connection runs a test query, and a new one proves itself by connecting.
         self.connection().await.is_ok()
     }
+
+    /// Whether the tables are there that this version was written for, for `/readyz`. A newer version may have added more.
+    pub async fn has_applied(&self, migrations: &EmbeddedMigrations) -> Result<bool, ApiError> {
+        let mut ours = HashSet::new();
+        for migration in MigrationSource::<Pg>::migrations(migrations)
+            .map_err(|error| ApiError::internal(anyhow::anyhow!(error)))?
+        {
+            ours.insert(migration.name().version().to_string());
+        }
+        let applied = diesel::sql_query("SELECT version FROM __diesel_schema_migrations");
+        let applied: Vec<AppliedMigration> = applied.load(&mut *self.connection().await?).await?;
+        for AppliedMigration { version } in applied {
+            ours.remove(&version);
+        }
+        Ok(ours.is_empty())
+    }
+}
+
+#[derive(QueryableByName)]
+struct AppliedMigration {
+    #[diesel(sql_type = Text)]
+    version: String,
 }
 
 async fn run_transaction<T>(

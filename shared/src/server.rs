@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::body::MessageBody;
@@ -10,6 +11,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, header};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, ResponseError, web};
+use diesel_migrations::EmbeddedMigrations;
 use futures_util::future::{BoxFuture, join_all};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +19,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::request_context::{self, Endpoint};
-use crate::{ApiError, openapi, telemetry};
+use crate::{ApiError, Db, openapi, telemetry};
 
 /// How long requests in flight may take to finish after a stop was asked for.
 const SHUTDOWN_TIMEOUT_S: u64 = 30;
@@ -40,6 +42,27 @@ impl Readiness {
     ) -> Self {
         self.checks.push((name, Arc::new(check)));
         self
+    }
+
+    /// The service's database: that it answers, and that `migrate` of this version or a newer one has run.
+    pub fn database(self, db: &Db, migrations: &'static EmbeddedMigrations) -> Self {
+        let (pinged, migrated) = (db.clone(), db.clone());
+        let is_migrated = Arc::new(AtomicBool::new(false));
+        self.check("database", move || {
+            let db = pinged.clone();
+            Box::pin(async move { db.ping().await })
+        })
+        .check("schema", move || {
+            let (db, known) = (migrated.clone(), Arc::clone(&is_migrated));
+            Box::pin(async move {
+                // Migrations are never taken back under a running service.
+                if !known.load(Ordering::Relaxed) {
+                    let is_migrated = db.has_applied(migrations).await.unwrap_or(false);
+                    known.store(is_migrated, Ordering::Relaxed);
+                }
+                known.load(Ordering::Relaxed)
+            })
+        })
     }
 
     async fn respond(&self, stopping: bool) -> HttpResponse {

@@ -95,18 +95,20 @@ impl Server {
     pub async fn provision(&self, database: &str) -> anyhow::Result<()> {
         let postgres = self.connect("postgres").await?;
         create_if_absent(&postgres, database).await?;
-        let admin_url = SecretString::from(self.cluster.superuser_url(database));
         for schema in Service::ALL.into_iter().filter_map(Service::schema) {
-            let login = |kind: &str| -> anyhow::Result<Login> {
-                let role = format!("{schema}_{kind}");
-                let password = self.secrets.password(&role)?.into();
-                Ok(Login { role, password })
-            };
-            let (owner, runtime) = (login("owner")?, login("runtime")?);
-            roles::provision(&admin_url, schema, &owner, &runtime).await?;
-            grant_connect(&postgres, database, schema).await?;
+            self.provision_schema(database, schema).await?;
         }
         Ok(())
+    }
+
+    async fn provision_schema(&self, database: &str, schema: &'static str) -> anyhow::Result<()> {
+        let login = |kind: &str| -> anyhow::Result<Login> {
+            let role = format!("{schema}_{kind}");
+            let password = self.secrets.password(&role)?.into();
+            Ok(Login { role, password })
+        };
+        let admin_url = SecretString::from(self.cluster.superuser_url(database));
+        roles::provision(&admin_url, schema, &login("owner")?, &login("runtime")?).await
     }
 
     /// Brings the tables up to date.
@@ -138,7 +140,7 @@ impl Server {
             .await?;
         // What is granted on a database is not copied with it.
         for schema in Service::ALL.into_iter().filter_map(Service::schema) {
-            grant_connect(&postgres, &name, schema).await?;
+            roles::restrict_database(&postgres, &name, schema).await?;
         }
         Ok(name)
     }
@@ -169,16 +171,10 @@ async fn create_if_absent(postgres: &Client, database: &str) -> anyhow::Result<(
     Ok(())
 }
 
-async fn grant_connect(postgres: &Client, database: &str, schema: &str) -> anyhow::Result<()> {
-    let statement = format!(
-        "REVOKE ALL ON DATABASE {database} FROM PUBLIC;
-         GRANT CONNECT ON DATABASE {database} TO {schema}_owner, {schema}_runtime"
-    );
-    Ok(postgres.batch_execute(&statement).await?)
-}
-
 #[cfg(test)]
 mod tests {
+    use futures_util::future::try_join_all;
+
     use super::*;
 
     async fn connect(url: String) -> Result<Client, tokio_postgres::Error> {
@@ -225,6 +221,41 @@ mod tests {
             assert!(connect(elsewhere).await.is_err());
         }
         server.drop_database(&database).await.unwrap();
+        server.cluster.stop().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn services_are_provisioned_side_by_side_and_nobody_else_may_connect() {
+        let server = Server::throwaway(Durability::Fast).await.unwrap();
+        let postgres = server.connect("postgres").await.unwrap();
+        // A name that needs quotes, as an operator may have given it.
+        let (database, quoted) = ("flowlet-live", "\"flowlet-live\"");
+        let setup = [
+            format!("CREATE DATABASE {quoted}"),
+            "CREATE ROLE neighbour LOGIN PASSWORD 'x'".to_owned(),
+        ];
+        for statement in setup {
+            postgres.batch_execute(&statement).await.unwrap();
+        }
+        let schemas: Vec<&str> = Service::ALL.into_iter().filter_map(Service::schema).collect();
+        for _ in 0..5 {
+            let jobs = schemas
+                .iter()
+                .map(|schema| server.provision_schema(database, schema));
+            try_join_all(jobs).await.unwrap();
+        }
+        for service in Service::ALL.into_iter().filter(|it| it.schema().is_some()) {
+            let runtime = server.runtime_url(service, database).unwrap();
+            let client = connect(runtime).await.unwrap();
+            assert!(is_refused(
+                client.batch_execute("CREATE TEMPORARY TABLE x ()").await
+            ));
+            connect(server.owner_url(service, database).unwrap())
+                .await
+                .unwrap();
+        }
+        let neighbour = server.cluster.url("neighbour", "x", database);
+        assert!(is_refused(connect(neighbour).await.map(drop)));
         server.cluster.stop().await.unwrap();
     }
 

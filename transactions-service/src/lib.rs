@@ -127,11 +127,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
 }
 
 fn readiness(db: &Db, lanes: &Lanes) -> Readiness {
-    let (db, lanes) = (db.clone(), lanes.clone());
+    let lanes = lanes.clone();
     Readiness::default()
-        .check("database", move || {
-            let db = db.clone();
-            Box::pin(async move { db.ping().await })
-        })
+        .database(db, &MIGRATIONS)
         .check("lanes", move || Box::pin(std::future::ready(lanes.are_running())))
 }

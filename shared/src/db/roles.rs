@@ -69,6 +69,7 @@ pub async fn provision(
         "the service logs in as {schema}_runtime or as {schema}_runtime_ and lower-case letters or digits"
     );
     let client = migrate::connect("public", admin_url).await?;
+    wait_for_other_jobs(&client).await?;
     create_role(&client, &owner.role).await?;
     create_role(&client, &format!("{schema}_runtime")).await?;
     if runtime.role != format!("{schema}_runtime") {
@@ -97,7 +98,35 @@ pub async fn provision(
         ))
         .await
         .with_context(|| format!("provisioning schema {schema}"))?;
+    let row = client
+        .query_one("SELECT quote_ident(current_database())", &[])
+        .await?;
+    restrict_database(&client, row.try_get(0)?, schema).await
+}
+
+/// Rights that services share are one row each, which PostgreSQL does not let two sessions change at a time. Held until the
+/// connection ends.
+async fn wait_for_other_jobs(client: &Client) -> anyhow::Result<()> {
+    client
+        .batch_execute("SET lock_timeout = '1min'; SET statement_timeout = '1min'")
+        .await?;
+    client
+        .execute("SELECT pg_advisory_lock(hashtext('provision'))", &[])
+        .await?;
     Ok(())
+}
+
+/// Lets the roles of `schema` connect to `database`, and nobody by being anybody: PostgreSQL lets every role of the server
+/// connect to a new database and make temporary tables in it.
+pub async fn restrict_database(client: &Client, database: &str, schema: &str) -> anyhow::Result<()> {
+    let statement = format!(
+        "REVOKE ALL ON DATABASE {database} FROM PUBLIC;
+         GRANT CONNECT ON DATABASE {database} TO {schema}_owner, {schema}_runtime"
+    );
+    client
+        .batch_execute(&statement)
+        .await
+        .with_context(|| format!("restricting who connects to {database}"))
 }
 
 /// Ends every runtime login of the schema but `kept`, and returns their names. Refuses while one of them is still used,

@@ -13,6 +13,7 @@ mod logs;
 mod manifests;
 mod metrics;
 mod observability;
+mod readiness;
 mod recovery;
 mod replicas;
 mod rotation;
