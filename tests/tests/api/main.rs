@@ -10,6 +10,7 @@ mod access;
 mod accounts;
 mod auth;
 mod concurrency;
+mod events;
 mod gateway;
 mod holds;
 mod legs;
