@@ -21,6 +21,7 @@ const TABLE: [(&str, Service); 10] = [
     ("/api/v1/holds", Service::Transactions),
     ("/api/v1/payments", Service::Transactions),
     (TRANSFER_BATCHES, Service::Transactions),
+    ("/api/v1/events", Service::Transactions),
     ("/api/v1/idempotency-keys", Service::Transactions),
     ("/api/v1/integrity", Service::Transactions),
     ("/api/v1/audit-log", Service::Transactions),

@@ -28,7 +28,7 @@ pub struct CheckResult {
     pub violations: Vec<String>,
 }
 
-pub const CHECKS: [Check; 10] = [
+pub const CHECKS: [Check; 11] = [
     Check {
         code: "I1",
         title: "All postings of a currency sum to zero",
@@ -124,5 +124,22 @@ pub const CHECKS: [Check; 10] = [
                 FROM audit_log AS entry WINDOW up AS (ORDER BY number)
             ) AS chained
             WHERE NOT (own AND follows AND number = place) ORDER BY number",
+    },
+    Check {
+        code: "I9b",
+        title: "Each posting of a customer that was told is one event of its account, and events are numbered without a gap",
+        violations: "SELECT format('transfer %s, account %s: %s events', legs.transfer_id, legs.account_id, count(events.id))
+            FROM event_feed AS feed
+            JOIN outbox AS fact ON fact.kind = 'transfer.posted' AND fact.sequence <= feed.fact
+            JOIN postings AS legs ON legs.transfer_id = fact.transfer_id
+            JOIN ledger_accounts ON ledger_accounts.id = legs.account_id AND ledger_accounts.kind = 'customer'
+            LEFT JOIN events ON events.fact = fact.sequence AND events.account_id = legs.account_id
+            GROUP BY legs.transfer_id, legs.account_id HAVING count(events.id) <> 1
+            UNION ALL
+            SELECT format('account %s: %s events, numbered to %s', account_id, count(*), max(account_sequence))
+            FROM events GROUP BY account_id HAVING count(DISTINCT account_sequence) <> count(*) OR max(account_sequence) <> count(*)
+            UNION ALL
+            SELECT format('holder %s: %s events, numbered to %s', holder_id, count(*), max(position))
+            FROM events GROUP BY holder_id HAVING max(position) <> count(*)",
     },
 ];

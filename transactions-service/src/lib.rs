@@ -7,13 +7,14 @@
 //! - [`lane`]: the one way in which money moves; [`book`] holds the rules it decides by
 //! - [`idempotency_key`]: requests that can be repeated safely
 //! - [`integrity`]: proof that the books balance, on a schedule and on demand
-//! - [`audit`]: what was changed by hand, in a chain of hashes
+//! - [`event`]: the facts that concern a user's accounts, to be read one after the other
 //! - [`outbox`]: facts on their way to other services; [`late_scoring`], [`upkeep`]: work on a timer
 
 pub mod approval;
 pub mod audit;
 pub mod book;
 pub mod config;
+pub mod event;
 pub mod hold;
 pub mod idempotency_key;
 pub mod integrity;
@@ -87,6 +88,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let background = TaskTracker::new();
     let lanes = Lanes::start(config.lanes, &db, &scorer, &policy, &background, &served);
     background.spawn(outbox::relay(db.clone(), ml.clone(), shutdown.clone()));
+    background.spawn(event::feed::run(db.clone(), shutdown.clone()));
     background.spawn(late_scoring::run(db.clone(), scorer, shutdown.clone()));
     background.spawn(hold::expiry::run(db.clone(), lanes.clone(), shutdown.clone()));
     background.spawn(upkeep::run(db.clone(), shutdown.clone()));

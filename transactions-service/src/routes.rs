@@ -3,7 +3,7 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{audit, hold, idempotency_key, integrity, ledger_account, payment, transfer};
+use crate::{audit, event, hold, idempotency_key, integrity, ledger_account, payment, transfer};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -23,6 +23,7 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(hold::handlers::release_hold)
         .service(payment::create_deposit)
         .service(payment::create_withdrawal)
+        .service(event::handlers::list_events)
         .service(idempotency_key::get_idempotency_key)
         .service(integrity::handlers::check_integrity)
         .service(audit::handlers::list_audit_log)

@@ -17,6 +17,25 @@ diesel::table! {
 }
 
 diesel::table! {
+    event_feed (only_row) {
+        only_row -> Bool,
+        fact -> Int8,
+    }
+}
+
+diesel::table! {
+    events (holder_id, position) {
+        holder_id -> Uuid,
+        position -> Int8,
+        id -> Uuid,
+        kind -> Text,
+        account_id -> Uuid,
+        account_sequence -> Int8,
+        fact -> Int8,
+    }
+}
+
+diesel::table! {
     holds (id) {
         id -> Uuid,
         account_id -> Uuid,
@@ -149,6 +168,8 @@ diesel::table! {
 
 diesel::allow_tables_to_appear_in_same_query!(
     audit_log,
+    event_feed,
+    events,
     holds,
     idempotency_keys,
     integrity_runs,

@@ -93,6 +93,11 @@ fn describe_outbox() {
     );
     gauge!("outbox_lag_seconds").set(0);
     gauge!("outbox_pending_events").set(0);
+    describe_gauge!(
+        "events_lag_seconds",
+        "Age of the oldest fact that is not yet among the events"
+    );
+    gauge!("events_lag_seconds").set(0);
     telemetry::counter("outbox_relayed_total", "Facts that reached their receiver");
     telemetry::counter(
         "outbox_relay_failures_total",

@@ -30,7 +30,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 32] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 33] = [
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
@@ -148,6 +148,7 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 32] = [
         Some(payment),
         Refused(422, "account_not_found"),
     ),
+    ("GET /api/v1/events", None, ShowsNothing),
     (
         "GET /api/v1/idempotency-keys/{key}",
         None,

@@ -11,6 +11,7 @@ mod accounts;
 mod audit_log;
 mod auth;
 mod concurrency;
+mod events;
 mod gateway;
 mod holds;
 mod legs;
