@@ -86,6 +86,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    transfer_labels (holder_id, label, transfer_id) {
+        holder_id -> Uuid,
+        label -> Text,
+        transfer_id -> Uuid,
+    }
+}
+
+diesel::table! {
     transfer_parties (holder_id, transfer_id) {
         holder_id -> Uuid,
         transfer_id -> Uuid,
@@ -131,6 +139,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     ledger_accounts,
     outbox,
     postings,
+    transfer_labels,
     transfer_parties,
     transfers,
 );

@@ -17,6 +17,7 @@ mod outages;
 mod processes;
 mod returns;
 mod reviews;
+mod searches;
 mod sessions;
 mod tokens;
 mod transfers;
