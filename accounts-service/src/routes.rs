@@ -14,7 +14,8 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(account::handlers::freeze_account)
         .service(account::handlers::unfreeze_account)
         .service(account::handlers::close_account)
-        .service(account::handlers::list_account_postings);
+        .service(account::history::list_account_postings)
+        .service(account::history::get_account_balance);
 }
 
 pub fn document() -> OpenApi {

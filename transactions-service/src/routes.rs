@@ -3,7 +3,7 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{hold, idempotency_key, integrity, ledger_account, payment, transfer};
+use crate::{hold, idempotency_key, integrity, ledger_account, payment, posting, transfer};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -34,7 +34,8 @@ fn internal(config: &mut actix_web::web::ServiceConfig) -> &mut actix_web::web::
         .service(ledger_account::handlers::open_ledger_account)
         .service(ledger_account::handlers::set_ledger_account_status)
         .service(ledger_account::handlers::query_ledger_accounts)
-        .service(ledger_account::handlers::list_postings)
+        .service(posting::handlers::list_postings)
+        .service(posting::handlers::get_balance)
 }
 
 pub fn document() -> OpenApi {

@@ -56,6 +56,7 @@ diesel::table! {
         floor -> Nullable<Int8>,
         version -> Int8,
         opened_at -> Timestamptz,
+        last_changed_at -> Nullable<Timestamptz>,
     }
 }
 

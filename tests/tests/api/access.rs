@@ -30,7 +30,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 29] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 30] = [
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
@@ -67,6 +67,11 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 29] = [
     ),
     (
         "GET /api/v1/accounts/{account_id}/postings",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "GET /api/v1/accounts/{account_id}/balance",
         None,
         Refused(404, "not_found"),
     ),

@@ -11,6 +11,7 @@ mod accounts;
 mod auth;
 mod concurrency;
 mod gateway;
+mod history;
 mod holds;
 mod legs;
 mod outages;

@@ -183,6 +183,7 @@ impl Batch {
         );
         let writes = Writes {
             xid: opened.xid,
+            posted_at: opened.posted_at,
             ..Writes::default()
         };
         Self {

@@ -3,6 +3,7 @@
 //! This is the one place that speaks to PostgreSQL without Diesel: `unnest` over arrays keeps a batch of any size one
 //! statement, which a statement cache that is keyed by the number of rows would not.
 
+use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use futures_util::join;
 use shared::Db;
@@ -54,6 +55,7 @@ impl Wanted {
 pub struct Session {
     pub client: Client,
     lock_accounts: Statement,
+    tell_time: Statement,
     lock_holds: Statement,
     lock_transfers: Statement,
     find_keys: Statement,
@@ -93,6 +95,7 @@ impl Session {
                 .prepare("SELECT pg_current_xact_id()::text::bigint, now()")
                 .await?,
             lock_accounts: client.prepare(LOCK_ACCOUNTS).await?,
+            tell_time: client.prepare("SELECT clock_timestamp()").await?,
             lock_holds: client.prepare(LOCK_HOLDS).await?,
             lock_transfers: client.prepare(LOCK_TRANSFERS).await?,
             find_keys: client.prepare(FIND_KEYS).await?,
@@ -120,20 +123,22 @@ impl Session {
             false => client.query(statement, &[ids]).await,
         };
         // Sent together, answered in order: the keys are looked up after the locks are held.
-        let (begun, transaction, accounts, holds, transfers, keys) = join!(
+        let (begun, transaction, accounts, locked_at, holds, transfers, keys) = join!(
             client.batch_execute("BEGIN"),
             client.query_one(&self.begin, &[]),
             client.query(&self.lock_accounts, &account_parameters),
+            client.query_one(&self.tell_time, &[]),
             if_any(&self.lock_holds, &wanted.holds),
             if_any(&self.lock_transfers, &wanted.transfers),
             client.query(&self.find_keys, &key_parameters),
         );
         begun?;
-        let transaction = transaction?;
+        let (transaction, accounts) = (transaction?, accounts?);
         Ok(Opened {
             xid: transaction.try_get(0)?,
             now: transaction.try_get(1)?,
-            accounts: accounts?.iter().map(locked_account).collect::<Result<_, _>>()?,
+            posted_at: posting_time(locked_at?.try_get(0)?, &accounts)?,
+            accounts: accounts.iter().map(locked_account).collect::<Result<_, _>>()?,
             holds: holds?.iter().map(locked_hold).collect::<Result<_, _>>()?,
             transfers: transfers?.iter().map(locked_transfer).collect::<Result<_, _>>()?,
             keys: keys?.iter().map(stored_key).collect::<Result<_, _>>()?,
@@ -190,6 +195,17 @@ impl Session {
             })
             .collect()
     }
+}
+
+/// What is posted is dated when the locks are held: a transaction that began earlier may have got them later. And never before
+/// what is posted already, should the clock have been set back.
+fn posting_time(locked_at: DateTime<Utc>, accounts: &[Row]) -> Result<DateTime<Utc>, StoreError> {
+    let mut time = locked_at;
+    for account in accounts {
+        let last_changed_at: Option<DateTime<Utc>> = account.try_get(9)?;
+        time = last_changed_at.map_or(time, |last| time.max(last));
+    }
+    Ok(time)
 }
 
 fn locked_account(row: &Row) -> Result<LockedAccount, StoreError> {
@@ -275,7 +291,7 @@ const IS_DURABLE: &str =
     "SELECT current_setting('fsync')::bool AND current_setting('synchronous_commit') NOT IN ('off')";
 
 const LOCK_ACCOUNTS: &str = "
-    SELECT id, kind, holder_id, currency, status, posted, held, floor, version
+    SELECT id, kind, holder_id, currency, status, posted, held, floor, version, last_changed_at
     FROM ledger_accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE";
 
 const LOCK_HOLDS: &str = "
@@ -318,13 +334,15 @@ const INSERT_PARTIES: &str = "
 
 const INSERT_POSTINGS: &str = "
     INSERT INTO postings (transfer_id, account_id, sequence, direction, amount, currency, balance_after, posted_at)
-    SELECT transfer_id, account_id, sequence, direction, amount, currency, balance_after, now()
-    FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::bigint[])
-        AS new (transfer_id, account_id, sequence, direction, amount, currency, balance_after)";
+    SELECT transfer_id, account_id, sequence, direction, amount, currency, balance_after, posted_at
+    FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::bigint[], $8::timestamptz[])
+        AS new (transfer_id, account_id, sequence, direction, amount, currency, balance_after, posted_at)";
 
 const UPDATE_ACCOUNTS: &str = "
-    UPDATE ledger_accounts AS account SET posted = new.posted, held = new.held, version = new.version
-    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) AS new (id, posted, held, version)
+    UPDATE ledger_accounts AS account SET posted = new.posted, held = new.held, version = new.version,
+        last_changed_at = new.posted_at
+    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[])
+        AS new (id, posted, held, version, posted_at)
     WHERE account.id = new.id";
 
 const INSERT_HOLDS: &str = "

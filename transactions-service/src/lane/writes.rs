@@ -21,6 +21,8 @@ use crate::transfer::{Description, LockedTransfer, Reference, Risk, TransferOrde
 pub struct Opened {
     pub xid: i64,
     pub now: DateTime<Utc>,
+    /// The date of what is posted: not before that of any earlier posting of these accounts.
+    pub posted_at: DateTime<Utc>,
     pub accounts: Vec<LockedAccount>,
     pub holds: Vec<LockedHold>,
     /// What requests want to give back.
@@ -89,6 +91,7 @@ pub struct NewEvent {
 #[derive(Default)]
 pub struct Writes {
     pub xid: i64,
+    pub posted_at: DateTime<Utc>,
     pub keys: Vec<NewKey>,
     pub transfers: Vec<NewTransfer>,
     pub parties: Vec<NewParty>,
@@ -192,8 +195,10 @@ impl<'a> Columns<'a> {
                 |it| it.leg.amount,
                 |it| it.leg.currency.code(),
                 |it| it.leg.balance_after,
+                |_| writes.posted_at,
             ),
-            accounts: table!(writes.accounts; |it| it.id.uuid(), |it| it.posted, |it| it.held, |it| it.version),
+            accounts: table!(writes.accounts;
+                |it| it.id.uuid(), |it| it.posted, |it| it.held, |it| it.version, |_| writes.posted_at),
             holds: table!(writes.holds;
                 |it| it.hold.id.uuid(),
                 |it| it.hold.account_id.uuid(),
