@@ -5,6 +5,7 @@
 //! Deliberately absent: balances, which are read from the ledger and never copied.
 
 pub mod handlers;
+pub mod history;
 pub mod ledger;
 pub mod limits;
 pub mod queries;

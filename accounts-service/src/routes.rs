@@ -14,9 +14,10 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(account::handlers::freeze_account)
         .service(account::handlers::unfreeze_account)
         .service(account::handlers::close_account)
-        .service(account::handlers::list_account_postings)
         .service(account::limits::get_account_limits)
-        .service(account::limits::set_account_limits);
+        .service(account::limits::set_account_limits)
+        .service(account::history::list_account_postings)
+        .service(account::history::get_account_balance);
 }
 
 pub fn document() -> OpenApi {

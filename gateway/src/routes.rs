@@ -16,7 +16,7 @@ pub enum Service {
 }
 
 /// Paths and all below them, the same on both sides of the gateway. A longer one comes before its own prefix.
-const TABLE: [(&str, Service); 10] = [
+const TABLE: [(&str, Service); 11] = [
     ("/api/v1/transfers", Service::Transactions),
     ("/api/v1/holds", Service::Transactions),
     ("/api/v1/payments", Service::Transactions),

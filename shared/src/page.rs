@@ -98,6 +98,13 @@ impl<T> Page<T> {
         }
     }
 
+    /// Where to go on when the search for more rows was given up before the end, unless the page is full anyway.
+    pub fn or_go_on_after<K: Serialize>(mut self, key: Option<K>) -> Self {
+        let go_on = || key.map(|key| Cursor(key).to_string());
+        self.next_cursor = self.next_cursor.or_else(go_on);
+        self
+    }
+
     pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
         Page {
             data: self.data.into_iter().map(f).collect(),
@@ -119,7 +126,11 @@ mod tests {
             page.next_cursor.unwrap().parse::<Cursor<i32>>().unwrap(),
             Cursor(4)
         );
-        assert_eq!(Page::new(vec![5, 4], limit, |number| *number).next_cursor, None);
+        let last = || Page::new(vec![5, 4], limit, |number| *number);
+        assert_eq!(last().next_cursor, None);
+        assert_eq!(last().or_go_on_after(None::<i32>).next_cursor, None);
+        let given_up = last().or_go_on_after(Some(1)).next_cursor.unwrap();
+        assert_eq!(given_up.parse::<Cursor<i32>>().unwrap(), Cursor(1));
     }
 
     #[test]

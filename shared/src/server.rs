@@ -214,7 +214,8 @@ async fn metrics_page() -> HttpResponse {
     }
 }
 
-fn invalid_query(error: &actix_web::error::QueryPayloadError) -> ApiError {
+/// The refusal of a query that is not understood.
+pub fn invalid_query(error: &actix_web::error::QueryPayloadError) -> ApiError {
     let text = error.to_string();
     let text = text.strip_prefix("Query deserialize error: ").unwrap_or(&text);
     ApiError::bad_request("invalid_query", text.to_owned())

@@ -7,6 +7,7 @@ pub mod handlers;
 pub mod limits;
 pub mod queries;
 
+use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Serialize};
 use shared::Currency;
 use shared::clients::transactions::{LedgerStatus, Limits};
@@ -49,6 +50,19 @@ pub struct Spent {
 }
 
 impl Spent {
+    /// What it is at `now`, having been counted at `last`: a new day and a new month begin at nothing.
+    pub fn on(self, now: DateTime<Utc>, last: Option<DateTime<Utc>>) -> Self {
+        let (now, last) = (now.date_naive(), last.map(|at| at.date_naive()));
+        let if_same = |same: bool, amount| if same { amount } else { 0 };
+        Self {
+            today: if_same(last == Some(now), self.today),
+            this_month: if_same(
+                last.is_some_and(|last| (last.year(), last.month()) == (now.year(), now.month())),
+                self.this_month,
+            ),
+        }
+    }
+
     pub fn plus(self, amount: i64) -> Self {
         Self {
             today: self.today.saturating_add(amount),
@@ -113,4 +127,32 @@ pub fn parse_status(word: &str) -> Option<LedgerStatus> {
     [LedgerStatus::Open, LedgerStatus::Frozen, LedgerStatus::Closed]
         .into_iter()
         .find(|it| status_word(*it) == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_day_and_a_new_month_begin_at_nothing() {
+        let spent = Spent {
+            today: 5,
+            this_month: 9,
+        };
+        let at = |text: &str| -> DateTime<Utc> { text.parse().unwrap() };
+        let last = at("2026-11-29T23:59:59Z");
+        for (now, today, this_month) in [
+            ("2026-11-29T23:59:59.9Z", 5, 9),
+            ("2026-11-30T00:00:00Z", 0, 9),
+            ("2026-12-01T00:00:00Z", 0, 0),
+            ("2027-11-29T23:59:59Z", 0, 0),
+        ] {
+            assert_eq!(
+                spent.on(at(now), Some(last)),
+                Spent { today, this_month },
+                "{now}"
+            );
+        }
+        assert_eq!(spent.on(last, None), Spent::default());
+    }
 }

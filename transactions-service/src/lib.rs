@@ -2,8 +2,8 @@
 //!
 //! - [`transfer`]: transfers, payments over a rail, and reviews, as clients meet them
 //! - [`hold`]: money set aside in favour of another account
-//! - [`ledger_account`]: the accounts' balances and postings, for `accounts-service`
 //! - [`approval`]: the amounts that need a second person; [`audit`]: what was changed by hand, and by whom
+//! - [`ledger_account`]: the accounts' balances, and [`posting`]: their histories, for `accounts-service`
 //! - [`lane`]: the one way in which money moves; [`book`] holds the rules it decides by
 //! - [`idempotency_key`]: requests that can be repeated safely
 //! - [`integrity`]: proof that the books balance, on a schedule and on demand
@@ -24,6 +24,7 @@ pub mod ledger_account;
 pub mod leg;
 pub mod outbox;
 pub mod payment;
+pub mod posting;
 pub mod routes;
 pub mod schema;
 pub mod state;

@@ -3,13 +3,13 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{audit, event, hold, idempotency_key, integrity, ledger_account, payment, transfer};
+use crate::{audit, event, hold, idempotency_key, integrity, ledger_account, payment, posting, transfer};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
         .service(transfer::handlers::create_transfer)
         .service(transfer::batches::create_transfer_batch)
-        .service(transfer::handlers::list_transfers)
+        .service(transfer::search::handlers::list_transfers)
         .service(transfer::handlers::get_transfer)
         .service(transfer::handlers::approve_transfer)
         .service(transfer::handlers::reject_transfer)
@@ -38,7 +38,8 @@ fn internal(config: &mut actix_web::web::ServiceConfig) -> &mut actix_web::web::
         .service(ledger_account::handlers::query_ledger_accounts)
         .service(ledger_account::limits::get_limits)
         .service(ledger_account::limits::set_limits)
-        .service(ledger_account::handlers::list_postings)
+        .service(posting::handlers::list_postings)
+        .service(posting::handlers::get_balance)
 }
 
 pub fn document() -> OpenApi {

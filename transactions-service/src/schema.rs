@@ -94,9 +94,9 @@ diesel::table! {
         transfer_limit -> Nullable<Int8>,
         daily_limit -> Nullable<Int8>,
         monthly_limit -> Nullable<Int8>,
-        spent_on -> Nullable<Date>,
         spent_today -> Int8,
         spent_this_month -> Int8,
+        last_changed_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -123,6 +123,14 @@ diesel::table! {
         currency -> Text,
         balance_after -> Int8,
         posted_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    transfer_labels (holder_id, label, transfer_id) {
+        holder_id -> Uuid,
+        label -> Text,
+        transfer_id -> Uuid,
     }
 }
 
@@ -176,6 +184,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     ledger_accounts,
     outbox,
     postings,
+    transfer_labels,
     transfer_parties,
     transfers,
 );

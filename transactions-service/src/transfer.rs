@@ -4,6 +4,7 @@ pub mod batches;
 pub mod handlers;
 pub mod queries;
 pub mod returns;
+pub mod search;
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, get, patch, post, web};
 use serde::{Deserialize, Serialize};
-use shared::clients::transactions::{LedgerStatus, Posting};
+use shared::clients::transactions::LedgerStatus;
 use shared::error::Problem;
 use shared::id::{AccountId, UserId};
 use shared::idempotency::{OptionalIdempotencyKey, REPLAYED_HEADER, fingerprint, key_reused};
@@ -330,47 +330,11 @@ pub async fn close_account(
     Ok(web::Json(Account::new(row, Some(&ledger))))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListPostingsQuery {
-    #[serde(default)]
-    limit: Limit,
-    /// The sequence of a posting.
-    after: Option<Cursor<i64>>,
-}
-
-/// List what was booked on one of your accounts, newest first.
-#[utoipa::path(
-    tag = "accounts",
-    params(
-        ("account_id" = AccountId, Path),
-        ("limit" = Option<u8>, Query, description = "1 to 100, 20 unless told"),
-        ("after" = Option<String>, Query, description = "The `next_cursor` of the page before"),
-    ),
-    responses(
-        (status = 200, description = "A page", body = Page<Posting>),
-        (status = 404, description = "`not_found`: there is none, or it is not yours", body = Problem, content_type = "application/problem+json"),
-        AuthErrors, CommonErrors,
-    ),
-    security(("access_token" = [])),
-)]
-#[get("/api/v1/accounts/{account_id}/postings")]
-pub async fn list_account_postings(
-    principal: Principal,
-    account_id: web::Path<AccountId>,
-    query: web::Query<ListPostingsQuery>,
-    state: web::Data<AppState>,
-) -> Result<web::Json<Page<Posting>>, ApiError> {
-    let row = find_own(&state, &principal, *account_id).await?;
-    let limit = query.limit.get();
-    let query = match query.after {
-        Some(after) => format!("limit={limit}&after={after}"),
-        None => format!("limit={limit}"),
-    };
-    Ok(web::Json(state.ledger.postings(row.id, &query).await?))
-}
-
-async fn find_own(state: &AppState, principal: &Principal, id: AccountId) -> Result<AccountRow, ApiError> {
+pub(super) async fn find_own(
+    state: &AppState,
+    principal: &Principal,
+    id: AccountId,
+) -> Result<AccountRow, ApiError> {
     let mut conn = state.db.connection().await?;
     Ok(queries::find_own(&mut conn, principal.user_id, id).await?)
 }

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::http_client::{CallError, Retry};
 use crate::id::{AccountId, TransferId, UserId};
-use crate::{Currency, HttpClient, Page, Role};
+use crate::page::Limit;
+use crate::{Currency, Cursor, HttpClient, Page, Role};
 
 pub const SERVICE: &str = "transactions-service";
 
@@ -107,6 +108,15 @@ pub enum Direction {
     Credit,
 }
 
+impl Direction {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Debit => "debit",
+            Self::Credit => "credit",
+        }
+    }
+}
+
 /// One leg of a transfer, as it stands in an account forever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Posting {
@@ -122,6 +132,63 @@ pub struct Posting {
     /// The account's posted balance after it, in minor units.
     pub balance_after: i64,
     pub posted_at: DateTime<Utc>,
+}
+
+/// The query of `GET /internal/ledger-accounts/{account_id}/postings`, and of what clients ask of `accounts-service`.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListPostings {
+    /// 1 to 100.
+    #[serde(default)]
+    #[param(value_type = u8, default = 20, minimum = 1, maximum = 100)]
+    pub limit: Limit,
+    /// The `next_cursor` of the page before.
+    #[param(value_type = Option<String>)]
+    pub after: Option<Cursor<i64>>,
+    pub direction: Option<Direction>,
+    /// Only those booked at this moment (RFC 3339) or later.
+    pub posted_from: Option<DateTime<Utc>>,
+    /// Only those booked before this moment.
+    pub posted_before: Option<DateTime<Utc>>,
+}
+
+impl ListPostings {
+    fn query(&self) -> String {
+        let after = self.after.map(|it| format!("&after={it}"));
+        let direction = self.direction.map(|it| format!("&direction={}", it.word()));
+        let from = self.posted_from.map(|it| format!("&posted_from={}", moment(it)));
+        let before = self
+            .posted_before
+            .map(|it| format!("&posted_before={}", moment(it)));
+        let optional = [after, direction, from, before].map(Option::unwrap_or_default);
+        format!("limit={}{}", self.limit.get(), optional.concat())
+    }
+}
+
+/// As the database keeps it, and with nothing in it that a URL would have to escape.
+fn moment(moment: DateTime<Utc>) -> String {
+    moment.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// The query of `GET /internal/ledger-accounts/{account_id}/balance`, and of what clients ask of `accounts-service`.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AskBalance {
+    /// A moment (RFC 3339) that is not in the future; now unless told.
+    pub as_of: Option<DateTime<Utc>>,
+}
+
+/// What was booked on an account up to a moment. This never changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BalanceAt {
+    pub account_id: AccountId,
+    pub currency: Currency,
+    pub as_of: DateTime<Utc>,
+    /// Minor units: the sum of all postings that are dated `as_of` or earlier.
+    #[schema(example = 100_000)]
+    pub posted: i64,
 }
 
 #[derive(Clone)]
@@ -186,12 +253,31 @@ impl TransactionsClient {
             .collect())
     }
 
-    /// Newest first. `query` is the rest of the URL as the client sent it: `limit` and `after`.
-    pub async fn postings(&self, account_id: AccountId, query: &str) -> Result<Page<Posting>, CallError> {
+    /// Newest first.
+    pub async fn postings(
+        &self,
+        account_id: AccountId,
+        asked: &ListPostings,
+    ) -> Result<Page<Posting>, CallError> {
+        let query = asked.query();
         self.http
             .get(&format!(
                 "/internal/ledger-accounts/{account_id}/postings?{query}"
             ))
+            .await
+    }
+
+    /// Now, unless told.
+    pub async fn balance(
+        &self,
+        account_id: AccountId,
+        as_of: Option<DateTime<Utc>>,
+    ) -> Result<BalanceAt, CallError> {
+        let query = as_of
+            .map(|it| format!("?as_of={}", moment(it)))
+            .unwrap_or_default();
+        self.http
+            .get(&format!("/internal/ledger-accounts/{account_id}/balance{query}"))
             .await
     }
 }

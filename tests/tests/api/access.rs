@@ -30,7 +30,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 33] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 34] = [
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
@@ -72,6 +72,11 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 33] = [
     ),
     (
         "GET /api/v1/accounts/{account_id}/limits",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "GET /api/v1/accounts/{account_id}/balance",
         None,
         Refused(404, "not_found"),
     ),

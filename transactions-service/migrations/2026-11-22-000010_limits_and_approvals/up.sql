@@ -4,7 +4,6 @@ ALTER TABLE ledger_accounts
     ADD COLUMN transfer_limit bigint,
     ADD COLUMN daily_limit bigint,
     ADD COLUMN monthly_limit bigint,
-    ADD COLUMN spent_on date,
     ADD COLUMN spent_today bigint NOT NULL DEFAULT 0,
     ADD COLUMN spent_this_month bigint NOT NULL DEFAULT 0,
     ADD CONSTRAINT limits_are_amounts CHECK (
@@ -13,7 +12,7 @@ ALTER TABLE ledger_accounts
         AND monthly_limit BETWEEN 0 AND 9007199254740991) NOT VALID,
     ADD CONSTRAINT spent_adds_up CHECK (0 <= spent_today AND spent_today <= spent_this_month) NOT VALID;
 COMMENT ON COLUMN ledger_accounts.daily_limit IS 'Minor units; null for none. What is posted on a day (UTC) and what is held count.';
-COMMENT ON COLUMN ledger_accounts.spent_on IS 'The day of spent_today, and in the month of spent_this_month: what transfers, withdrawals and captures took.';
+COMMENT ON COLUMN ledger_accounts.spent_today IS 'Minor units that transfers, withdrawals and captures took on the day (UTC) of last_changed_at; spent_this_month likewise.';
 -- Limits change by a command that is in the audit log; the lane only counts.
 COMMENT ON COLUMN ledger_accounts.transfer_limit IS 'Minor units; null for none. Of one transfer, withdrawal or hold.';
 

@@ -190,6 +190,7 @@ impl Batch {
         .with_approvals(policy.approvals.clone());
         let writes = Writes {
             xid: opened.xid,
+            posted_at: opened.posted_at,
             ..Writes::default()
         };
         Self {

@@ -3,6 +3,7 @@
 //! This is the one place that speaks to PostgreSQL without Diesel: `unnest` over arrays keeps a batch of any size one
 //! statement, which a statement cache that is keyed by the number of rows would not.
 
+use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use futures_util::join;
 use shared::Db;
@@ -55,6 +56,7 @@ impl Wanted {
 pub struct Session {
     pub client: Client,
     lock_accounts: Statement,
+    tell_time: Statement,
     lock_holds: Statement,
     lock_transfers: Statement,
     find_keys: Statement,
@@ -95,6 +97,7 @@ impl Session {
                 .prepare("SELECT pg_current_xact_id()::text::bigint, now()")
                 .await?,
             lock_accounts: client.prepare(LOCK_ACCOUNTS).await?,
+            tell_time: client.prepare("SELECT clock_timestamp()").await?,
             lock_holds: client.prepare(LOCK_HOLDS).await?,
             lock_transfers: client.prepare(LOCK_TRANSFERS).await?,
             find_keys: client.prepare(FIND_KEYS).await?,
@@ -123,20 +126,26 @@ impl Session {
             false => client.query(statement, &[ids]).await,
         };
         // Sent together, answered in order: the keys are looked up after the locks are held.
-        let (begun, transaction, accounts, holds, transfers, keys) = join!(
+        let (begun, transaction, accounts, locked_at, holds, transfers, keys) = join!(
             client.batch_execute("BEGIN"),
             client.query_one(&self.begin, &[]),
             client.query(&self.lock_accounts, &account_parameters),
+            client.query_one(&self.tell_time, &[]),
             if_any(&self.lock_holds, &wanted.holds),
             if_any(&self.lock_transfers, &wanted.transfers),
             client.query(&self.find_keys, &key_parameters),
         );
         begun?;
-        let transaction = transaction?;
+        let (transaction, accounts) = (transaction?, accounts?);
+        let posted_at = posting_time(locked_at?.try_get(0)?, &accounts)?;
         Ok(Opened {
             xid: transaction.try_get(0)?,
             now: transaction.try_get(1)?,
-            accounts: accounts?.iter().map(locked_account).collect::<Result<_, _>>()?,
+            posted_at,
+            accounts: accounts
+                .iter()
+                .map(|row| locked_account(row, posted_at))
+                .collect::<Result<_, _>>()?,
             holds: holds?.iter().map(locked_hold).collect::<Result<_, _>>()?,
             transfers: transfers?.iter().map(locked_transfer).collect::<Result<_, _>>()?,
             keys: keys?.iter().map(stored_key).collect::<Result<_, _>>()?,
@@ -197,7 +206,18 @@ impl Session {
     }
 }
 
-fn locked_account(row: &Row) -> Result<LockedAccount, StoreError> {
+/// What is posted is dated when the locks are held: a transaction that began earlier may have got them later. And never before
+/// what is posted already, should the clock have been set back.
+fn posting_time(locked_at: DateTime<Utc>, accounts: &[Row]) -> Result<DateTime<Utc>, StoreError> {
+    let mut time = locked_at;
+    for account in accounts {
+        let last_changed_at: Option<DateTime<Utc>> = account.try_get(9)?;
+        time = last_changed_at.map_or(time, |last| time.max(last));
+    }
+    Ok(time)
+}
+
+fn locked_account(row: &Row, posted_at: DateTime<Utc>) -> Result<LockedAccount, StoreError> {
     let unreadable = |what: &str| StoreError::Rejected(format!("a ledger account has an unknown {what}"));
     let kind = match row.try_get(1)? {
         "customer" => AccountKind::Customer,
@@ -218,14 +238,15 @@ fn locked_account(row: &Row) -> Result<LockedAccount, StoreError> {
         floor: row.try_get(7)?,
         version: row.try_get(8)?,
         limits: Limits {
-            per_transfer: row.try_get(9)?,
-            daily: row.try_get(10)?,
-            monthly: row.try_get(11)?,
+            per_transfer: row.try_get(10)?,
+            daily: row.try_get(11)?,
+            monthly: row.try_get(12)?,
         },
         spent: Spent {
-            today: row.try_get(12)?,
-            this_month: row.try_get(13)?,
-        },
+            today: row.try_get(13)?,
+            this_month: row.try_get(14)?,
+        }
+        .on(posted_at, row.try_get(9)?),
     })
 }
 
@@ -289,10 +310,8 @@ const IS_DURABLE: &str =
     "SELECT current_setting('fsync')::bool AND current_setting('synchronous_commit') NOT IN ('off')";
 
 const LOCK_ACCOUNTS: &str = "
-    SELECT id, kind, holder_id, currency, status, posted, held, floor, version,
-        transfer_limit, daily_limit, monthly_limit,
-        CASE WHEN spent_on >= (now() AT TIME ZONE 'UTC')::date THEN spent_today ELSE 0 END,
-        CASE WHEN spent_on >= date_trunc('month', now() AT TIME ZONE 'UTC')::date THEN spent_this_month ELSE 0 END
+    SELECT id, kind, holder_id, currency, status, posted, held, floor, version, last_changed_at,
+        transfer_limit, daily_limit, monthly_limit, spent_today, spent_this_month
     FROM ledger_accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE";
 
 const LOCK_HOLDS: &str = "
@@ -335,16 +354,15 @@ const INSERT_PARTIES: &str = "
 
 const INSERT_POSTINGS: &str = "
     INSERT INTO postings (transfer_id, account_id, sequence, direction, amount, currency, balance_after, posted_at)
-    SELECT transfer_id, account_id, sequence, direction, amount, currency, balance_after, now()
-    FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::bigint[])
-        AS new (transfer_id, account_id, sequence, direction, amount, currency, balance_after)";
+    SELECT transfer_id, account_id, sequence, direction, amount, currency, balance_after, posted_at
+    FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::bigint[], $8::timestamptz[])
+        AS new (transfer_id, account_id, sequence, direction, amount, currency, balance_after, posted_at)";
 
 const UPDATE_ACCOUNTS: &str = "
     UPDATE ledger_accounts AS account SET posted = new.posted, held = new.held, version = new.version,
-        spent_on = greatest(account.spent_on, (now() AT TIME ZONE 'UTC')::date),
-        spent_today = new.spent_today, spent_this_month = new.spent_this_month
-    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-        AS new (id, posted, held, version, spent_today, spent_this_month)
+        spent_today = new.spent_today, spent_this_month = new.spent_this_month, last_changed_at = new.posted_at
+    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[])
+        AS new (id, posted, held, version, spent_today, spent_this_month, posted_at)
     WHERE account.id = new.id";
 
 const INSERT_HOLDS: &str = "

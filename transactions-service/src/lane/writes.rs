@@ -22,6 +22,8 @@ use crate::transfer::{Description, LockedTransfer, Reference, Risk, TransferOrde
 pub struct Opened {
     pub xid: i64,
     pub now: DateTime<Utc>,
+    /// The date of what is posted: not before that of any earlier posting of these accounts.
+    pub posted_at: DateTime<Utc>,
     pub accounts: Vec<LockedAccount>,
     pub holds: Vec<LockedHold>,
     /// What requests want to give back.
@@ -90,6 +92,7 @@ pub struct NewEvent {
 #[derive(Default)]
 pub struct Writes {
     pub xid: i64,
+    pub posted_at: DateTime<Utc>,
     pub keys: Vec<NewKey>,
     pub transfers: Vec<NewTransfer>,
     pub parties: Vec<NewParty>,
@@ -197,9 +200,11 @@ impl<'a> Columns<'a> {
                 |it| it.leg.amount,
                 |it| it.leg.currency.code(),
                 |it| it.leg.balance_after,
+                |_| writes.posted_at,
             ),
             accounts: table!(writes.accounts;
-                |it| it.id.uuid(), |it| it.posted, |it| it.held, |it| it.version, |it| it.spent.today, |it| it.spent.this_month),
+                |it| it.id.uuid(), |it| it.posted, |it| it.held, |it| it.version, |it| it.spent.today,
+                |it| it.spent.this_month, |_| writes.posted_at),
             holds: table!(writes.holds;
                 |it| it.hold.id.uuid(),
                 |it| it.hold.account_id.uuid(),

@@ -1,15 +1,12 @@
 //! What `accounts-service` asks of the ledger.
 
-use actix_web::{get, post, put, web};
-use serde::Deserialize;
+use actix_web::{post, put, web};
 use serde_json::json;
 use shared::clients::transactions::{
-    LedgerAccount, LedgerAccounts, LedgerStatus, OpenLedgerAccount, Posting, QueryLedgerAccounts,
-    SetLedgerStatus,
+    LedgerAccount, LedgerAccounts, LedgerStatus, OpenLedgerAccount, QueryLedgerAccounts, SetLedgerStatus,
 };
 use shared::id::AccountId;
-use shared::page::Limit;
-use shared::{ApiError, Cursor, Json, Page, ServiceCaller};
+use shared::{ApiError, Json, ServiceCaller};
 
 use super::{queries, status_word};
 use crate::audit;
@@ -104,30 +101,6 @@ pub async fn query_ledger_accounts(
         .map(TryInto::try_into)
         .collect::<Result<_, _>>()?;
     Ok(web::Json(LedgerAccounts { accounts }))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListPostings {
-    #[serde(default)]
-    limit: Limit,
-    after: Option<Cursor<i64>>,
-}
-
-#[get("/internal/ledger-accounts/{account_id}/postings")]
-pub async fn list_postings(
-    caller: ServiceCaller,
-    account_id: web::Path<AccountId>,
-    query: web::Query<ListPostings>,
-    state: web::Data<State>,
-) -> Result<web::Json<Page<Posting>>, ApiError> {
-    caller.require(&CALLERS)?;
-    let mut conn = state.db.connection().await?;
-    let before = query.after.map(|cursor| cursor.0);
-    let rows = queries::list_postings(&mut conn, *account_id, before, query.limit).await?;
-    Ok(web::Json(
-        Page::new(rows, query.limit, |row| row.sequence).map(Posting::from),
-    ))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! An account's limits, as `accounts-service` reads and changes them. The lane counts against them, on the locked row.
 
 use actix_web::{get, put, web};
-use diesel::dsl::sql;
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::Timestamptz;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::json;
 use shared::clients::transactions::{LimitUse, Limits, SetLimits};
@@ -11,7 +11,7 @@ use shared::id::AccountId;
 use shared::{ApiError, Json, ServiceCaller};
 
 use super::handlers::CALLERS;
-use super::queries;
+use super::{Spent, queries};
 use crate::audit;
 use crate::schema::ledger_accounts;
 use crate::state::State;
@@ -65,34 +65,42 @@ pub async fn set_limits(
     Ok(web::Json(changed))
 }
 
-type Row = (Option<i64>, Option<i64>, Option<i64>, i64, i64, i64);
+type Row = (
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    i64,
+    i64,
+    i64,
+    Option<DateTime<Utc>>,
+    DateTime<Utc>,
+);
 
 async fn find(conn: &mut AsyncPgConnection, id: AccountId) -> QueryResult<LimitUse> {
-    let (per_transfer, daily, monthly, held, spent_today, spent_this_month): Row = ledger_accounts::table
-        .find(id)
-        .select((
-            ledger_accounts::transfer_limit,
-            ledger_accounts::daily_limit,
-            ledger_accounts::monthly_limit,
-            ledger_accounts::held,
-            sql::<BigInt>(
-                "CASE WHEN spent_on >= (now() AT TIME ZONE 'UTC')::date THEN spent_today ELSE 0 END",
-            ),
-            sql::<BigInt>(
-                "CASE WHEN spent_on >= date_trunc('month', now() AT TIME ZONE 'UTC')::date \
-                 THEN spent_this_month ELSE 0 END",
-            ),
-        ))
-        .first(conn)
-        .await?;
+    let (per_transfer, daily, monthly, held, today, this_month, last_changed_at, now): Row =
+        ledger_accounts::table
+            .find(id)
+            .select((
+                ledger_accounts::transfer_limit,
+                ledger_accounts::daily_limit,
+                ledger_accounts::monthly_limit,
+                ledger_accounts::held,
+                ledger_accounts::spent_today,
+                ledger_accounts::spent_this_month,
+                ledger_accounts::last_changed_at,
+                diesel::dsl::now.into_sql::<Timestamptz>(),
+            ))
+            .first(conn)
+            .await?;
+    let spent = Spent { today, this_month }.on(now, last_changed_at);
     Ok(LimitUse {
         limits: Limits {
             per_transfer,
             daily,
             monthly,
         },
-        spent_today,
-        spent_this_month,
+        spent_today: spent.today,
+        spent_this_month: spent.this_month,
         held,
     })
 }

@@ -1,15 +1,13 @@
-//! Ledger accounts and their postings, outside the lane. Balances are only read here.
+//! Ledger accounts, outside the lane. Balances are only read here.
 
-use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use shared::clients::transactions::{Direction, LedgerAccount, LedgerStatus, Posting};
-use shared::id::{AccountId, TransferId, UserId};
-use shared::page::Limit;
+use shared::clients::transactions::{LedgerAccount, LedgerStatus};
+use shared::id::{AccountId, UserId};
 use shared::{ApiError, Currency};
 
 use super::parse_status;
-use crate::schema::{ledger_accounts, postings};
+use crate::schema::ledger_accounts;
 
 #[derive(Debug, HasQuery)]
 #[diesel(table_name = ledger_accounts)]
@@ -125,54 +123,4 @@ pub async fn update_status(conn: &mut AsyncPgConnection, id: AccountId, status: 
         .execute(conn)
         .await?;
     Ok(())
-}
-
-#[derive(Debug, HasQuery)]
-#[diesel(table_name = postings)]
-pub struct PostingRow {
-    transfer_id: TransferId,
-    account_id: AccountId,
-    pub sequence: i64,
-    direction: String,
-    amount: i64,
-    currency: Currency,
-    balance_after: i64,
-    posted_at: DateTime<Utc>,
-}
-
-impl From<PostingRow> for Posting {
-    fn from(row: PostingRow) -> Self {
-        // A CHECK keeps the column to these two words.
-        let direction = if row.direction == "debit" {
-            Direction::Debit
-        } else {
-            Direction::Credit
-        };
-        Self {
-            account_id: row.account_id,
-            transfer_id: row.transfer_id,
-            sequence: row.sequence,
-            direction,
-            amount: row.amount,
-            currency: row.currency,
-            balance_after: row.balance_after,
-            posted_at: row.posted_at,
-        }
-    }
-}
-
-/// Newest first, before the posting with sequence `before`.
-pub async fn list_postings(
-    conn: &mut AsyncPgConnection,
-    account: AccountId,
-    before: Option<i64>,
-    limit: Limit,
-) -> QueryResult<Vec<PostingRow>> {
-    PostingRow::query()
-        .filter(postings::account_id.eq(account))
-        .filter(postings::sequence.lt(before.unwrap_or(i64::MAX)))
-        .order(postings::sequence.desc())
-        .limit(limit.rows_to_load())
-        .load(conn)
-        .await
 }

@@ -9,9 +9,8 @@ use shared::error::PROBLEM_JSON;
 use shared::id::{AccountId, TransferId, UserId};
 use shared::idempotency::{IdempotencyKey, REPLAYED_HEADER};
 use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
-use shared::page::Limit;
-use shared::{Amount, ApiError, Currency, Cursor, Denial, Json, Outcome, Page, Principal, Role};
-use utoipa::{IntoParams, ToSchema};
+use shared::{Amount, ApiError, Currency, Denial, Json, Outcome, Principal, Role};
+use utoipa::ToSchema;
 
 use super::queries;
 use super::{
@@ -28,7 +27,7 @@ use crate::state::State;
 const EFFECTIVE_WITHIN_DAYS: i64 = 366;
 
 /// Who sees every transfer with its risk, and decides those in review.
-const REVIEWERS: [Role; 2] = [Role::Compliance, Role::Admin];
+pub(super) const REVIEWERS: [Role; 2] = [Role::Compliance, Role::Admin];
 
 /// A debit and a credit: `debit_account_id`, `credit_account_id`, `amount` and `currency`. Or `legs`: several debits and
 /// credits, which balance in every currency.
@@ -199,49 +198,6 @@ pub fn respond(answer: Answer) -> HttpResponse {
         response.insert_header((REPLAYED_HEADER, "true"));
     }
     response.body(answer.body)
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct ListTransfers {
-    /// 1 to 100.
-    #[serde(default)]
-    #[param(value_type = u8, default = 20, minimum = 1, maximum = 100)]
-    limit: Limit,
-    /// The `next_cursor` of the page before.
-    #[param(value_type = Option<String>)]
-    after: Option<Cursor<TransferId>>,
-    /// Only those with this status. `compliance` sees everybody's with `status=in_review`.
-    status: Option<TransferStatus>,
-}
-
-/// List your transfers, sent and received, newest first.
-#[utoipa::path(
-    tag = "transfers",
-    params(ListTransfers),
-    responses((status = 200, description = "A page of transfers", body = Page<TransferRecord>), AuthErrors, CommonErrors),
-    security(("access_token" = [])),
-)]
-#[get("/api/v1/transfers")]
-pub async fn list_transfers(
-    principal: Principal,
-    query: web::Query<ListTransfers>,
-    state: web::Data<State>,
-) -> Result<web::Json<Page<TransferRecord>>, ApiError> {
-    let mut conn = state.db.connection().await?;
-    let after = query.after.map(|cursor| cursor.0);
-    let reviewing = query.status == Some(TransferStatus::InReview) && principal.has_any(&REVIEWERS);
-    let rows = if reviewing {
-        queries::list_in_review(&mut conn, after, query.limit).await?
-    } else {
-        queries::list_of_holder(&mut conn, principal.user_id, query.status, after, query.limit).await?
-    };
-    let records = rows
-        .into_iter()
-        .map(|row| row.into_record(reviewing))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(web::Json(Page::new(records, query.limit, |record| record.id)))
 }
 
 /// Look at one of your transfers. `compliance` can look at any, with its risk.

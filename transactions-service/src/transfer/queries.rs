@@ -1,13 +1,11 @@
 //! Reading transfers. They are written by the lane.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use diesel::dsl::{exists, sql};
+use diesel::dsl::exists;
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::de::DeserializeOwned;
 use shared::id::{AccountId, HoldId, TransferId, UserId};
-use shared::page::Limit;
 use shared::{Amount, ApiError, Currency};
 
 use super::{Note, Risk, TransferOrder, TransferRecord, TransferStatus};
@@ -170,73 +168,6 @@ pub async fn review_holds(conn: &mut AsyncPgConnection, id: TransferId) -> Query
     holds::table
         .filter(holds::transfer_id.eq(id))
         .select(holds::id)
-        .load(conn)
-        .await
-}
-
-/// Newest first: those a user pays, and those posted to a user. Each part walks an index of its own, so a page costs the
-/// same however long the history is.
-pub async fn list_of_holder(
-    conn: &mut AsyncPgConnection,
-    holder: UserId,
-    status: Option<TransferStatus>,
-    after: Option<TransferId>,
-    limit: Limit,
-) -> QueryResult<Vec<TransferRow>> {
-    let before = after.unwrap_or(TransferId::from_uuid(uuid::Uuid::max()));
-    let status = status.map(TransferStatus::word);
-    let mut sent = TransferRow::query()
-        .filter(transfers::debit_holder_id.eq(holder))
-        .filter(transfers::id.lt(before))
-        .order(transfers::id.desc())
-        .limit(limit.rows_to_load())
-        .into_boxed();
-    let mut received = TransferRow::query()
-        .filter(transfers::credit_holder_id.eq(holder))
-        .filter(transfers::status.eq(TransferStatus::Posted.word()))
-        .filter(transfers::id.lt(before))
-        .order(transfers::id.desc())
-        .limit(limit.rows_to_load())
-        .into_boxed();
-    if let Some(status) = status {
-        sent = sent.filter(transfers::status.eq(status));
-        received = received.filter(transfers::status.eq(status));
-    }
-    let mut among_several = transfer_parties::table
-        .inner_join(transfers::table.on(transfers::id.eq(transfer_parties::transfer_id)))
-        .filter(transfer_parties::holder_id.eq(holder))
-        .filter(transfer_parties::transfer_id.lt(before))
-        .filter(transfers::status.eq(TransferStatus::Posted.word()))
-        .order(transfer_parties::transfer_id.desc())
-        .limit(limit.rows_to_load())
-        .select(TransferRow::as_select())
-        .into_boxed();
-    if let Some(status) = status {
-        among_several = among_several.filter(transfers::status.eq(status));
-    }
-    let mut rows = sent.load(conn).await?;
-    rows.extend(received.load(conn).await?);
-    rows.extend(among_several.load(conn).await?);
-    rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.id));
-    // Between two accounts of the same holder a transfer is in both halves.
-    rows.dedup_by_key(|row| row.id);
-    rows.truncate(usize::try_from(limit.rows_to_load()).unwrap_or(usize::MAX));
-    Ok(rows)
-}
-
-/// Newest first: everybody's transfers that wait for a decision.
-pub async fn list_in_review(
-    conn: &mut AsyncPgConnection,
-    after: Option<TransferId>,
-    limit: Limit,
-) -> QueryResult<Vec<TransferRow>> {
-    let before = after.unwrap_or(TransferId::from_uuid(uuid::Uuid::max()));
-    TransferRow::query()
-        // As a literal: a partial index serves only what its condition is seen to imply.
-        .filter(sql::<Bool>("status = 'in_review'"))
-        .filter(transfers::id.lt(before))
-        .order(transfers::id.desc())
-        .limit(limit.rows_to_load())
         .load(conn)
         .await
 }

@@ -1,0 +1,12 @@
+DROP INDEX holds_open_by_credit_holder;
+DROP INDEX holds_open_by_debit_holder;
+CREATE INDEX transfers_by_reference ON transfers (initiated_by, reference, id) WHERE reference IS NOT NULL;
+DROP TRIGGER transfers_are_labelled ON transfer_parties;
+DROP TRIGGER transfers_are_labelled ON transfers;
+DROP FUNCTION label_for_party;
+DROP FUNCTION label_transfer;
+DROP FUNCTION labels_of;
+DROP TABLE transfer_labels;
+DROP INDEX transfers_by_payer_of_several;
+DROP INDEX transfers_by_credit_account;
+DROP INDEX transfers_by_debit_account;
