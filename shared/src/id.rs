@@ -42,6 +42,8 @@ kinds! {
     Account = "acct" as AccountId;
     Transfer = "xfer" as TransferId;
     Hold = "hold" as HoldId;
+    /// A transfer that is made later, once or again and again.
+    Schedule = "sch" as ScheduleId;
     /// The `jti` of an access token.
     AccessToken = "jti" as AccessTokenId;
     /// A fact in the outbox.

@@ -147,7 +147,7 @@ impl fmt::Display for Pointer {
 
 impl TransferOrder {
     /// The legs, each with its place in the request.
-    fn pointed_legs(&self) -> impl Iterator<Item = (Pointer, &LegOrder)> {
+    pub fn pointed_legs(&self) -> impl Iterator<Item = (Pointer, &LegOrder)> {
         let pair = self.legs.as_pair().is_some();
         self.legs.iter().enumerate().map(move |(index, leg)| {
             let pointer = match (pair, leg.direction) {

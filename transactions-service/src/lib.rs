@@ -1,6 +1,7 @@
 //! `transactions-service`: the ledger. It owns every row that money depends on.
 //!
 //! - [`transfer`]: transfers, payments over a rail, and reviews, as clients meet them
+//! - [`schedule`]: transfers that are made later, once or by a calendar
 //! - [`hold`]: money set aside in favour of another account
 //! - [`approval`]: the amounts that need a second person; [`audit`]: what was changed by hand, and by whom
 //! - [`ledger_account`]: the accounts' balances, and [`posting`]: their histories, for `accounts-service`
@@ -26,6 +27,7 @@ pub mod outbox;
 pub mod payment;
 pub mod posting;
 pub mod routes;
+pub mod schedule;
 pub mod schema;
 pub mod state;
 mod telemetry;
@@ -92,6 +94,12 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     background.spawn(event::feed::run(db.clone(), shutdown.clone()));
     background.spawn(late_scoring::run(db.clone(), scorer, shutdown.clone()));
     background.spawn(hold::expiry::run(db.clone(), lanes.clone(), shutdown.clone()));
+    background.spawn(schedule::runner::run(
+        db.clone(),
+        lanes.clone(),
+        config.clock.clone(),
+        shutdown.clone(),
+    ));
     background.spawn(upkeep::run(db.clone(), shutdown.clone()));
     background.spawn(integrity::schedule::run(
         db.clone(),

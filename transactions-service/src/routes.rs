@@ -3,7 +3,9 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{audit, event, hold, idempotency_key, integrity, ledger_account, payment, posting, transfer};
+use crate::{
+    audit, event, hold, idempotency_key, integrity, ledger_account, payment, posting, schedule, transfer,
+};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -15,6 +17,13 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(transfer::handlers::reject_transfer)
         .service(transfer::returns::refund_transfer)
         .service(transfer::returns::reverse_transfer)
+        .service(schedule::handlers::create_transfer_schedule)
+        .service(schedule::handlers::list_transfer_schedules)
+        .service(schedule::handlers::get_transfer_schedule)
+        .service(schedule::handlers::list_schedule_runs)
+        .service(schedule::handlers::pause_transfer_schedule)
+        .service(schedule::handlers::resume_transfer_schedule)
+        .service(schedule::handlers::cancel_transfer_schedule)
         .service(hold::handlers::place_hold)
         .service(hold::handlers::list_holds)
         .service(hold::handlers::get_hold)

@@ -135,6 +135,41 @@ diesel::table! {
 }
 
 diesel::table! {
+    schedule_runs (schedule_id, occurrence) {
+        schedule_id -> Uuid,
+        occurrence -> Int4,
+        due_at -> Timestamptz,
+        ran_at -> Timestamptz,
+        outcome -> Text,
+        transfer_id -> Nullable<Uuid>,
+        failure -> Nullable<Jsonb>,
+    }
+}
+
+diesel::table! {
+    schedules (id) {
+        id -> Uuid,
+        owner_id -> Uuid,
+        key -> Text,
+        fingerprint -> Bytea,
+        transfer -> Jsonb,
+        time_zone -> Text,
+        first_on -> Date,
+        at_time -> Time,
+        repeat_every -> Nullable<Int4>,
+        repeat_unit -> Nullable<Text>,
+        last_on -> Nullable<Date>,
+        times -> Nullable<Int4>,
+        status -> Text,
+        next_occurrence -> Int4,
+        next_run_at -> Nullable<Timestamptz>,
+        failures_in_a_row -> Int4,
+        failure -> Nullable<Jsonb>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     transfer_parties (holder_id, transfer_id) {
         holder_id -> Uuid,
         transfer_id -> Uuid,
@@ -184,6 +219,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     ledger_accounts,
     outbox,
     postings,
+    schedule_runs,
+    schedules,
     transfer_labels,
     transfer_parties,
     transfers,

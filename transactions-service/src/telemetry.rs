@@ -4,6 +4,7 @@ use metrics::{counter, describe_counter, describe_gauge, gauge};
 use shared::clients::transactions::SERVICE;
 use shared::telemetry::{self, histogram};
 
+use crate::schedule::RunOutcome;
 use crate::transfer::{TransferKind, TransferStatus};
 
 /// Begins to count, before anything happens that counts.
@@ -23,6 +24,15 @@ pub fn start(lanes: usize) {
         "ledger_integrity_last_run_timestamp_seconds",
         "The moment whose books were last checked, since the epoch"
     );
+    describe_gauge!(
+        "schedules_lag_seconds",
+        "For how long the schedule that is due longest has waited for its run"
+    );
+    gauge!("schedules_lag_seconds").set(0);
+    describe_counter!("schedule_runs_total", "Runs of schedules, by what became of them");
+    for outcome in [RunOutcome::Posted, RunOutcome::InReview, RunOutcome::Failed] {
+        counter!("schedule_runs_total", "outcome" => outcome.word()).increment(0);
+    }
     telemetry::counter(
         "idempotent_replays_total",
         "Answers repeated for an Idempotency-Key seen before",

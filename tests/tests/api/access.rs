@@ -30,7 +30,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 34] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 41] = [
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
@@ -122,6 +122,37 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 34] = [
         Refused(403, "role_required"),
     ),
     (
+        "POST /api/v1/transfer-schedules",
+        Some(schedule),
+        Refused(422, "account_not_found"),
+    ),
+    ("GET /api/v1/transfer-schedules", None, ShowsNothing),
+    (
+        "GET /api/v1/transfer-schedules/{schedule_id}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "GET /api/v1/transfer-schedules/{schedule_id}/runs",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/transfer-schedules/{schedule_id}/pause",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/transfer-schedules/{schedule_id}/resume",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/transfer-schedules/{schedule_id}/cancel",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
         "POST /api/v1/holds",
         Some(hold),
         Refused(422, "account_not_found"),
@@ -170,6 +201,7 @@ struct Owned {
     other_account_id: String,
     transfer_id: String,
     hold_id: String,
+    schedule_id: String,
     key: String,
 }
 
@@ -185,12 +217,18 @@ impl Owned {
             .await
             .must_be(201);
         let hold = owner.place_hold(&account_id, &other_account_id, 100, "USD").await;
+        let schedule = schedule_of(&account_id, &other_account_id);
+        let schedule = owner
+            .post_with_key("/api/v1/transfer-schedules", &new_key(), schedule)
+            .await
+            .must_be(201);
         Self {
             owner,
             account_id,
             other_account_id,
             transfer_id: made["id"].as_str().unwrap().to_owned(),
             hold_id: hold.must_be(201)["id"].as_str().unwrap().to_owned(),
+            schedule_id: schedule["id"].as_str().unwrap().to_owned(),
             key,
         }
     }
@@ -201,6 +239,7 @@ impl Owned {
             .replace("{account_id}", &self.account_id)
             .replace("{transfer_id}", &self.transfer_id)
             .replace("{hold_id}", &self.hold_id)
+            .replace("{schedule_id}", &self.schedule_id)
             .replace("{key}", &self.key);
         assert!(
             !path.contains('{'),
@@ -228,6 +267,19 @@ fn password_change(_: &Owned) -> Value {
 
 fn new_account(_: &Owned) -> Value {
     json!({ "kind": "savings", "currency": "EUR" })
+}
+
+fn schedule(owned: &Owned) -> Value {
+    schedule_of(&owned.account_id, &owned.other_account_id)
+}
+
+/// A year from now, so that nothing of it happens here.
+fn schedule_of(from: &str, to: &str) -> Value {
+    let first_on = (chrono::Utc::now() + chrono::Duration::days(365)).date_naive();
+    json!({
+        "transfer": transfer_body(from, to, 1, "USD"),
+        "calendar": { "first_on": first_on, "at": "09:00", "time_zone": "UTC" },
+    })
 }
 
 fn limits(_: &Owned) -> Value {

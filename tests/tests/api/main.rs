@@ -21,6 +21,7 @@ mod outages;
 mod processes;
 mod returns;
 mod reviews;
+mod schedules;
 mod searches;
 mod sessions;
 mod tokens;

@@ -50,7 +50,7 @@ fn catalogue(service: Service) -> BTreeSet<&'static str> {
              lane_rejected_total lane_score_duration_seconds lane_scores_missed_total
              ledger_integrity_check_ok ledger_integrity_last_run_timestamp_seconds ledger_integrity_ok
              outbox_lag_seconds outbox_pending_events outbox_relay_failures_total outbox_relayed_total
-             transfers_total",
+             schedule_runs_total schedules_lag_seconds transfers_total",
         ],
         Service::Ml => &[
             OF_A_DATABASE,

@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const BATCH: i64 = 256;
 
 /// Whose requests these are: nobody's. No user has this id.
-const PLATFORM: UserId = UserId::from_uuid(uuid::Uuid::nil());
+pub const PLATFORM: UserId = UserId::from_uuid(uuid::Uuid::nil());
 
 pub async fn run(db: Db, lanes: Lanes, shutdown: CancellationToken) {
     while !shutdown.is_cancelled() {

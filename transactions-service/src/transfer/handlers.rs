@@ -115,6 +115,10 @@ impl CreateTransfer {
         self.fields.dry_run
     }
 
+    pub fn effective_date(&self) -> Option<NaiveDate> {
+        self.fields.effective_date
+    }
+
     /// The order, if it can be one at all.
     pub fn into_order(self, initiated_by: UserId, today: NaiveDate) -> Result<TransferOrder, ApiError> {
         let legs = self.legs.map_err(|error| {
