@@ -1527,6 +1527,102 @@ mod tests {
         }
     }
 
+    /// Who wants a hold of 60.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Actor {
+        Capture(Option<i64>),
+        Release(Option<i64>),
+        Expire,
+        /// Of what was captured last.
+        Refund(i64),
+    }
+
+    const ACTORS: [Actor; 7] = [
+        Actor::Capture(None),
+        Actor::Capture(Some(40)),
+        Actor::Release(None),
+        Actor::Release(Some(40)),
+        Actor::Expire,
+        Actor::Refund(30),
+        Actor::Refund(40),
+    ];
+
+    /// Every order of `count` different ones of `actors`.
+    fn orders_of(actors: &[Actor], count: usize) -> Vec<Vec<Actor>> {
+        if count == 0 {
+            return vec![vec![]];
+        }
+        let mut orders = Vec::new();
+        for (index, actor) in actors.iter().enumerate() {
+            let others = [&actors[..index], &actors[index + 1..]].concat();
+            let rest = orders_of(&others, count - 1);
+            orders.extend(rest.into_iter().map(|rest| [vec![*actor], rest].concat()));
+        }
+        orders
+    }
+
+    impl Actor {
+        fn act(self, book: &mut Book, written: &mut Written, id: HoldId, now: DateTime<Utc>) -> bool {
+            match self {
+                Self::Capture(part) => {
+                    let captured = book.capture_hold(id, &capture_order(part), now);
+                    let captured = captured.map(|(order, verdict)| written.record(book, order, verdict));
+                    captured.is_ok()
+                }
+                Self::Release(part) => book.release_hold(id, part.map(amount)).is_ok(),
+                Self::Expire => book.expire_hold(id, now).is_ok(),
+                Self::Refund(minor) => written.posted.last().is_some_and(|original| {
+                    let back = TransferOrder {
+                        kind: TransferKind::Refund,
+                        original_transfer_id: Some(original.id),
+                        ..order(TransferKind::Transfer, 2, 1, minor)
+                    };
+                    book.refund(&back, original.id).is_ok()
+                }),
+            }
+        }
+    }
+
+    #[test]
+    fn one_hold_is_taken_once_in_every_order_of_two_to_four_who_want_it() {
+        let orders = (2..=4).flat_map(|count| orders_of(&ACTORS, count));
+        for order in orders {
+            // Its time is up before the first of them, before the second, ..., or after the last.
+            for due in 0..=order.len() {
+                let (mut book, id) = book_with_hold(60);
+                let mut written = Written::default();
+                for (index, actor) in order.iter().enumerate() {
+                    let now = at(if index < due { 1 } else { 60 });
+                    let done = actor.act(&mut book, &mut written, id, now);
+                    let is_late = matches!(actor, Actor::Capture(_)) && index >= due;
+                    let is_early = *actor == Actor::Expire && index < due;
+                    assert!(!(done && (is_late || is_early)), "{order:?}");
+
+                    let hold = book.hold(id).unwrap();
+                    assert!(
+                        hold.captured >= 0 && hold.released >= 0 && hold.remaining() >= 0,
+                        "{order:?}"
+                    );
+                    let transfers = || book.transfers.values();
+                    let captured: i64 = transfers().map(|it| it.amount).sum();
+                    let refunded: i64 = transfers().map(|it| it.refunded).sum();
+                    assert!(transfers().all(|it| it.refunded <= it.amount), "{order:?}");
+                    let [payer, payee] = [1, 2].map(|number| book.account(account_id(number)).unwrap());
+                    assert_eq!(
+                        (hold.captured, hold.remaining()),
+                        (captured, payer.held),
+                        "{order:?}"
+                    );
+                    assert_eq!(
+                        (payer.posted, payee.posted),
+                        (100 - captured + refunded, captured - refunded),
+                        "{order:?}"
+                    );
+                }
+            }
+        }
+    }
+
     proptest! {
         /// Whatever is asked in whatever order: money is neither made nor lost, nobody spends what is not available,
         /// postings are numbered without a gap, what is held is what open holds have left, and nothing is given back

@@ -99,13 +99,14 @@ pub const CHECKS: [Check; 11] = [
             ) AS given_back ON true
             WHERE refunded <> refunds OR refunded > amount OR reversals > 1 OR (reversals = 1) <> (reversal_id IS NOT NULL)",
     },
+    // A decision about an older transfer is named for it, and may be refused.
     Check {
         code: "I7",
         title: "Each stored answer that moved money has its transfer, and no refusal has one that posted",
         violations: "SELECT format('key %s of %s: status %s, transfer %s', key, owner_id, keys.status, transfers.status)
             FROM idempotency_keys AS keys LEFT JOIN transfers ON id = transfer_id
             WHERE subject = 'transfer' AND ((keys.status = 201 AND id IS NULL)
-               OR (keys.status = 422 AND transfers.status = 'posted' AND decided_by IS NULL))",
+               OR (keys.status = 422 AND transfers.status = 'posted' AND transfers.created_at >= keys.created_at))",
     },
     Check {
         code: "I9",

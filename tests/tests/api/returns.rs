@@ -186,6 +186,38 @@ async fn a_reversal_takes_two_people_and_happens_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_with_several_legs_is_reversed_as_a_whole() {
+    let scene = scene().await;
+    let other = scene.payee.open_account("USD").await;
+    let leg = |account: &str, direction: &str, amount: i64| json!({ "account_id": account, "direction": direction, "amount": amount, "currency": "USD" });
+    let legs = [
+        leg(&scene.from, "debit", 500),
+        leg(&scene.to, "credit", 300),
+        leg(&other, "credit", 200),
+    ];
+    let path = "/api/v1/transfers";
+    let transfer = scene
+        .payer
+        .post_with_key(path, &new_key(), json!({ "legs": legs }))
+        .await;
+    let clerk = scene.platform.register_with_role("clerk", Role::Support).await;
+    let officer = scene
+        .platform
+        .register_with_role("officer", Role::Compliance)
+        .await;
+    let proposed = reverse(&clerk, &text_of(&transfer.must_be(201), "id")).await;
+    let proposed = text_of(&proposed.must_be(201), "id");
+    assert_eq!(scene.payee.balance(&other).await, (200, 200, 0));
+    assert_eq!(
+        decide(&officer, &proposed, "approve").await.must_be(200)["status"],
+        "posted"
+    );
+    assert_eq!(scene.payer.balance(&scene.from).await, (6_000, 0, 6_000));
+    assert_eq!(scene.payee.balance(&other).await, (0, 0, 0));
+    scene.platform.assert_invariants().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_proposes_a_reversal_cannot_approve_it_and_a_rejected_one_leaves_no_trace_on_the_money() {
     let scene = scene().await;
     let officer = scene

@@ -1,6 +1,6 @@
 //! Transfers that look suspicious: held, decided by somebody else, and what happens when no score comes.
 
-use platform::client::{eventually, new_key, transfer_body};
+use platform::client::{eventually, new_key, text_of, transfer_body};
 use platform::{Customer, Platform, Service};
 use serde_json::json;
 use shared::Role;
@@ -259,4 +259,18 @@ async fn a_transfer_out_of_all_proportion_does_not_just_post() {
         );
     }
     platform.assert_invariants().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_never_in_review_cannot_be_decided_and_trying_to_is_no_fault_of_the_books() {
+    let scene = scene().await;
+    let posted = scene.payer.transfer(&scene.from, &scene.to, 1_000, "USD").await;
+    let id = text_of(&posted.must_be(201), "id");
+    for decision in ["approve", "reject"] {
+        let path = format!("{TRANSFERS}/{id}/{decision}");
+        let decided = scene.officer.post_with_key(&path, &new_key(), json!(null)).await;
+        decided.must_be_problem(422, "not_in_review");
+    }
+    assert_eq!(scene.payee.balance(&scene.to).await, (1_000, 0, 1_000));
+    scene.platform.assert_invariants().await;
 }

@@ -132,12 +132,7 @@ async fn an_answer_that_the_client_lost_is_got_again_byte_for_byte() {
     let from = payer.open_funded_account(10_000, "USD").await;
     let to = payer.open_account("USD").await;
     let thief = AnswerThief::start(&platform.url(Service::Gateway)).await;
-    // A connection that is kept would bring two requests.
     let robbed = Client {
-        http: reqwest::Client::builder()
-            .pool_max_idle_per_host(0)
-            .build()
-            .unwrap(),
         base_url: format!("http://{}", thief.address),
         ..payer.client.clone()
     };

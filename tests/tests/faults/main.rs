@@ -10,9 +10,15 @@
 )]
 
 mod commit_proxy;
+mod contention;
 mod disk_full;
 mod kills;
+mod ledger_model;
 mod load;
 mod lost_replies;
+mod model;
+mod one_hold;
+mod steps;
 mod table;
 mod terminated;
+mod world;

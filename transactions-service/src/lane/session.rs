@@ -319,8 +319,9 @@ const LOCK_HOLDS: &str = "
         expires_at, capture_at, created_at
     FROM holds WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE";
 
+/// Of several legs there is no one amount, and no refund.
 const LOCK_TRANSFERS: &str = "
-    SELECT id, status = 'posted', amount, refunded, reversal_id
+    SELECT id, status = 'posted', coalesce(amount, 0), refunded, reversal_id
     FROM transfers WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE";
 
 const FIND_KEYS: &str = "
