@@ -6,11 +6,14 @@
 //! - [`lane`]: the one way in which money moves; [`book`] holds the rules it decides by
 //! - [`idempotency_key`]: requests that can be repeated safely
 //! - [`integrity`]: proof that the books balance, on a schedule and on demand
+//! - [`block`], [`checkpoint`]: what was committed, so that it cannot be changed unseen; [`proof`]: showing it to others
 //! - [`audit`]: what was changed by hand, in a chain of hashes
 //! - [`outbox`]: facts on their way to other services; [`late_scoring`], [`upkeep`]: work on a timer
 
 pub mod audit;
+pub mod block;
 pub mod book;
+pub mod checkpoint;
 pub mod config;
 pub mod hold;
 pub mod idempotency_key;
@@ -21,6 +24,7 @@ pub mod ledger_account;
 pub mod leg;
 pub mod outbox;
 pub mod payment;
+pub mod proof;
 pub mod routes;
 pub mod schema;
 pub mod state;
@@ -32,6 +36,7 @@ use std::net::TcpListener;
 
 use actix_web::web;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use secrecy::ExposeSecret;
 use shared::access_token::AccessTokenVerifier;
 use shared::clients::transactions::SERVICE;
 use shared::config::Env;
@@ -40,6 +45,7 @@ use shared::{Db, HttpClient, ServiceTokens, clients};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use checkpoint::SigningKey;
 pub use config::Config;
 use lane::{Lanes, Scorer};
 use state::State;
@@ -64,6 +70,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     telemetry::start(config.lanes);
     let db = Db::new(SCHEMA, &config.db)?;
     let tokens = ServiceTokens::new(SERVICE, &config.service_secrets, config.clock.clone())?;
+    let signing_key = SigningKey::from_pem(config.checkpoint_signing_key.expose_secret())?;
     let auth = HttpClient::new(SERVICE, "auth-service", &config.auth_url, None)?;
     let ml = clients::ml::MlClient::new(HttpClient::new(
         SERVICE,
@@ -85,6 +92,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     background.spawn(late_scoring::run(db.clone(), scorer, shutdown.clone()));
     background.spawn(hold::expiry::run(db.clone(), lanes.clone(), shutdown.clone()));
     background.spawn(upkeep::run(db.clone(), shutdown.clone()));
+    background.spawn(checkpoint::run(db.clone(), signing_key, shutdown.clone()));
     background.spawn(integrity::schedule::run(
         db.clone(),
         config.integrity_interval,

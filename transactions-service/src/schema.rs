@@ -17,6 +17,37 @@ diesel::table! {
 }
 
 diesel::table! {
+    blocks (id) {
+        id -> Uuid,
+        chain_id -> Uuid,
+        height -> Int8,
+        previous_hash -> Bytea,
+        root -> Bytea,
+        transfer_ids -> Array<Nullable<Uuid>>,
+        leaves -> Bytea,
+        created_at -> Timestamptz,
+        xid -> Int8,
+    }
+}
+
+diesel::table! {
+    checkpoint_keys (key_id) {
+        key_id -> Text,
+        verifier -> Text,
+        first_used_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    checkpoints (number) {
+        number -> Int8,
+        note -> Text,
+        upto_xid -> Int8,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     holds (id) {
         id -> Uuid,
         account_id -> Uuid,
@@ -137,11 +168,15 @@ diesel::table! {
         several_legs -> Nullable<Jsonb>,
         reference -> Nullable<Text>,
         effective_date -> Nullable<Date>,
+        block_ids -> Array<Nullable<Uuid>>,
     }
 }
 
 diesel::allow_tables_to_appear_in_same_query!(
     audit_log,
+    blocks,
+    checkpoint_keys,
+    checkpoints,
     holds,
     idempotency_keys,
     integrity_runs,

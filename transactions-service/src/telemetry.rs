@@ -23,6 +23,11 @@ pub fn start(lanes: usize) {
         "ledger_integrity_last_run_timestamp_seconds",
         "The moment whose books were last checked, since the epoch"
     );
+    describe_gauge!(
+        "ledger_checkpoint_lag_seconds",
+        "Age of the oldest block that no checkpoint has yet"
+    );
+    gauge!("ledger_checkpoint_lag_seconds").set(0);
     telemetry::counter(
         "idempotent_replays_total",
         "Answers repeated for an Idempotency-Key seen before",

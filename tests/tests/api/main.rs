@@ -16,6 +16,7 @@ mod holds;
 mod legs;
 mod outages;
 mod processes;
+mod proofs;
 mod returns;
 mod reviews;
 mod sessions;
