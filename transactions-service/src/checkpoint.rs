@@ -40,8 +40,15 @@ async fn sign_all(db: &Db, key: &SigningKey, is_published: bool) -> Result<(), A
     if !is_published {
         queries::publish(&mut conn, key.published()).await?;
     }
-    while queries::write_next(&mut conn, key).await? == Some(MAX_BLOCKS) {}
+    let signed = loop {
+        match queries::write_next(&mut conn, key).await {
+            Ok(Some(MAX_BLOCKS)) => {}
+            Ok(_) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    // Also of what could not be signed.
     let lag_s = queries::lag(&mut conn).await?;
     metrics::gauge!("ledger_checkpoint_lag_seconds").set(lag_s);
-    Ok(())
+    signed
 }

@@ -99,3 +99,64 @@ impl Fact {
         leaf_hash(&encoder.finish())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Block;
+
+    /// The example of README.md, computed without this code. If it fails, old proofs no longer fit.
+    #[test]
+    fn what_is_hashed_never_changes() {
+        let time = || "2026-11-22T08:00:00.000000Z".to_owned();
+        let id = |prefix: &str, last: char| format!("{prefix}_01h455vb4pex5vsknk084sn02{last}");
+        let side = |account: char, direction: &str| Leg {
+            account_id: id("acct", account),
+            direction: direction.to_owned(),
+            amount: 1050,
+            currency: "USD".to_owned(),
+        };
+        let legs = vec![side('q', "debit"), side('r', "credit")];
+        let posting = |(leg, (sequence, balance_after)): (&Leg, (i64, i64))| Posting {
+            account_id: leg.account_id.clone(),
+            direction: leg.direction.clone(),
+            amount: leg.amount,
+            currency: leg.currency.clone(),
+            sequence,
+            balance_after,
+            posted_at: time(),
+        };
+        let fact = Fact {
+            transfer_id: id("xfer", 'q'),
+            kind: "transfer".to_owned(),
+            status: "posted".to_owned(),
+            created_at: time(),
+            completed_at: Some(time()),
+            initiated_by: id("usr", 'q'),
+            decided_by: None,
+            rejection_code: None,
+            hold_id: None,
+            original_transfer_id: None,
+            effective_date: None,
+            reference_sha256: None,
+            description_sha256: Some(Hash::of(&[b"Rent"])),
+            metadata_sha256: Some(Hash::of(&[br#"{"order":"A-1001"}"#])),
+            postings: legs.iter().zip([(3, 8950), (1, 1050)]).map(posting).collect(),
+            legs,
+        };
+        let leaf = fact.leaf();
+        let expected = "4f00d9c95de67052f8f86ed2a7ae1aaab511c638cc387694d4ecb5cd714fbd3f";
+        assert_eq!(leaf.to_string(), expected);
+        let block = Block {
+            id: id("blk", 'q'),
+            chain_id: id("chn", 'q'),
+            height: 0,
+            previous_hash: Hash::ZERO,
+            root: leaf,
+            facts: 1,
+            created_at: time(),
+        };
+        let expected = "0bb927e02d7b4b78fc9f3f8d6f917033d9d69c4f5996253598059da59b99e08a";
+        assert_eq!(block.hash().to_string(), expected);
+    }
+}
