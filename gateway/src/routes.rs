@@ -16,7 +16,7 @@ pub enum Service {
 }
 
 /// Paths and all below them, the same on both sides of the gateway. A longer one comes before its own prefix.
-const TABLE: [(&str, Service); 12] = [
+const TABLE: [(&str, Service); 13] = [
     ("/api/v1/transfers", Service::Transactions),
     ("/api/v1/holds", Service::Transactions),
     ("/api/v1/payments", Service::Transactions),
@@ -26,6 +26,7 @@ const TABLE: [(&str, Service); 12] = [
     ("/api/v1/idempotency-keys", Service::Transactions),
     ("/api/v1/integrity", Service::Transactions),
     ("/api/v1/audit-log", Service::Transactions),
+    ("/api/v1/ledger", Service::Transactions),
     ("/api/v1/accounts", Service::Accounts),
     ("/api/v1/auth", Service::Auth),
     ("/.well-known/jwks.json", Service::Auth),

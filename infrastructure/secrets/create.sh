@@ -54,6 +54,7 @@ openssl genpkey -algorithm ed25519 | write auth-service SIGNING_KEY
 # Empty until a key is replaced, so that what mounts them need not change then.
 write auth-service NEXT_SIGNING_KEY </dev/null
 write auth-service PREVIOUS_SIGNING_KEY </dev/null
+openssl genpkey -algorithm ed25519 | write transactions-service CHECKPOINT_SIGNING_KEY
 field_key | write auth-service FIELD_KEYS
 field_key | write auth-service BLIND_INDEX_KEYS
 random | write service-calls SERVICE_SECRETS

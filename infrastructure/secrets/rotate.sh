@@ -10,13 +10,14 @@ usage() {
 usage: rotate.sh DIRECTORY signing-key publish | sign | retire | replace
        rotate.sh DIRECTORY service-secrets publish | sign | retire
        rotate.sh DIRECTORY field-keys publish | retire
+       rotate.sh DIRECTORY checkpoint-key replace
        rotate.sh DIRECTORY database-login SERVICE
        rotate.sh DIRECTORY migration-password SERVICE
 
   publish   makes a new secret that everybody accepts and nobody uses
   sign      uses the new one, accepts both
   retire    ends the old one
-  replace   all at once, for a key that leaked: everybody's access token ends
+  replace   all at once: of checkpoints that is enough; of a signing key that leaked, everybody's access token ends
 USAGE
     exit 2
 }
@@ -65,6 +66,14 @@ signing_key() { # step
         ;;
     *) usage ;;
     esac
+}
+
+# Each checkpoint names its key, and the ledger remembers all that signed, so nothing has to be in step.
+checkpoint_key() { # step
+    local key
+    [[ $1 == replace ]] || usage
+    key=$(openssl genpkey -algorithm ed25519)
+    write "$directory/transactions-service/CHECKPOINT_SIGNING_KEY" "$key"
 }
 
 service_secrets() { # step
@@ -138,6 +147,7 @@ case $2 in
 signing-key) signing_key "$3" ;;
 service-secrets) service_secrets "$3" ;;
 field-keys) field_keys "$3" ;;
+checkpoint-key) checkpoint_key "$3" ;;
 database-login)
     file=$directory/$3/DATABASE_URL
     [[ -f $file ]] || die "$3 has no database"

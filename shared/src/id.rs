@@ -48,6 +48,9 @@ kinds! {
     AccessToken = "jti" as AccessTokenId;
     /// A fact in the outbox.
     Event = "evt" as EventId;
+    /// The facts of one transaction of the ledger, and the blocks that one connection wrote.
+    Block = "blk" as BlockId;
+    Chain = "chn" as ChainId;
 }
 
 #[derive(AsExpression, FromSqlRow)]

@@ -438,6 +438,10 @@ impl Platform {
         if service == Service::Transactions {
             // Nobody here has real money.
             environment.insert("SANDBOX_RAIL".to_owned(), "true".to_owned());
+            environment.insert(
+                "CHECKPOINT_SIGNING_KEY".to_owned(),
+                self.server.secrets.checkpoint_signing_key.clone(),
+            );
         }
         if service == Service::Auth {
             let secrets = &self.server.secrets;

@@ -20,6 +20,9 @@ use crate::service::Service;
 pub struct Secrets {
     /// Ed25519 private key, PKCS#8 PEM.
     pub signing_key: String,
+    /// The same, of `CHECKPOINT_SIGNING_KEY`. A file from before it existed has none.
+    #[serde(default)]
+    pub checkpoint_signing_key: String,
     pub service_secret: String,
     /// `FIELD_KEYS` and `BLIND_INDEX_KEYS` of auth-service. A file from before they existed has none.
     #[serde(default)]
@@ -35,6 +38,7 @@ impl Secrets {
         let roles = schemas.flat_map(|schema| [format!("{schema}_owner"), format!("{schema}_runtime")]);
         Ok(Self {
             signing_key: new_signing_key()?,
+            checkpoint_signing_key: new_signing_key()?,
             service_secret: random_text()?,
             field_keys: new_field_key(1)?,
             blind_index_keys: new_field_key(1)?,
@@ -50,10 +54,13 @@ impl Secrets {
             Ok(text) => {
                 let damaged = || format!("{} is damaged", file.display());
                 let mut kept: Self = serde_json::from_str(&text).with_context(damaged)?;
-                if !kept.field_keys.is_empty() {
+                if !kept.checkpoint_signing_key.is_empty() {
                     return Ok(kept);
                 }
-                (kept.field_keys, kept.blind_index_keys) = (new_field_key(1)?, new_field_key(1)?);
+                kept.checkpoint_signing_key = new_signing_key()?;
+                if kept.field_keys.is_empty() {
+                    (kept.field_keys, kept.blind_index_keys) = (new_field_key(1)?, new_field_key(1)?);
+                }
                 kept
             }
             Err(_) => Self::generate()?,
@@ -109,7 +116,7 @@ mod tests {
         let file = std::env::temp_dir().join(format!("flowlet-kept-{}.json", random_text().unwrap()));
         let mut old = serde_json::to_value(Secrets::generate().unwrap()).unwrap();
         let old = old.as_object_mut().unwrap();
-        for new in ["field_keys", "blind_index_keys"] {
+        for new in ["field_keys", "blind_index_keys", "checkpoint_signing_key"] {
             old.remove(new).unwrap();
         }
         fs::write(&file, serde_json::to_string(&old).unwrap()).unwrap();

@@ -6,6 +6,7 @@
 //! - `DATABASE_MAX_CONNECTIONS`: connections in the pool, default 8; each lane has one more of its own
 //! - `AUTH_URL`, `ML_URL`: base URLs of the services it calls
 //! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services
+//! - `CHECKPOINT_SIGNING_KEY`: Ed25519 private key, PKCS#8 PEM, that signs checkpoints of the ledger; of all replicas the same
 //! - `LANES`: lanes of this process, default 1
 //! - `SCORE_DEADLINE_MS`: how long a batch waits for its fraud scores, default 250
 //! - `UNSCORED_POST_LIMIT`: minor units; when no score comes in time, a transfer up to this posts and a larger one waits
@@ -23,12 +24,13 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use shared::Clock;
 use shared::config::Env;
 use shared::db::DbConfig;
 
 use crate::approval::Approvals;
+use crate::checkpoint::SigningKey;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -36,6 +38,8 @@ pub struct Config {
     pub auth_url: String,
     pub ml_url: String,
     pub service_secrets: Vec<SecretString>,
+    /// As PKCS#8 PEM.
+    pub checkpoint_signing_key: SecretString,
     pub lanes: usize,
     pub score_deadline: Duration,
     /// Minor units.
@@ -55,6 +59,7 @@ impl Config {
             auth_url: env.base_url("AUTH_URL"),
             ml_url: env.base_url("ML_URL"),
             service_secrets: env.secrets("SERVICE_SECRETS"),
+            checkpoint_signing_key: env.secret("CHECKPOINT_SIGNING_KEY"),
             lanes: env.or("LANES", 1),
             score_deadline: Duration::from_millis(env.or("SCORE_DEADLINE_MS", 250)),
             unscored_post_limit: env.or("UNSCORED_POST_LIMIT", 10_000),
@@ -65,6 +70,17 @@ impl Config {
             shutdown_delay: Duration::from_secs(env.or("SHUTDOWN_DELAY_S", 0)),
             clock: Clock::system(),
         };
+        let pem = config.checkpoint_signing_key.expose_secret();
+        match SigningKey::from_pem(pem) {
+            // That it is missing was said already.
+            Err(_) if pem.is_empty() => {}
+            Err(error) => env.refuse("CHECKPOINT_SIGNING_KEY", error.to_string()),
+            Ok(key) if key.is_example() => env.refuse_in_production(
+                "CHECKPOINT_SIGNING_KEY",
+                "is the example of RFC 8037, which everybody has",
+            ),
+            Ok(_) => {}
+        }
         if config.integrity_interval.is_zero() {
             env.refuse("INTEGRITY_INTERVAL_S", "is zero");
         }
@@ -82,15 +98,34 @@ impl Config {
 mod tests {
     use super::*;
 
-    const PAIRS: [(&str, &str); 4] = [
+    const PAIRS: [(&str, &str); 5] = [
         (
             "DATABASE_URL",
             "postgres://x:b9e04f2d71c85a36904fd2e8163b7ca5@localhost/flowlet",
         ),
         ("SERVICE_SECRETS", "2fa86e91d04bc73518ce604a97bf3d02"),
+        (
+            "CHECKPOINT_SIGNING_KEY",
+            "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIKz1lnzVVHYzC8IgXXy6gRTQ2Jd9ifvZ3vWm5sTtqgrR\n-----END PRIVATE KEY-----\n",
+        ),
         ("AUTH_URL", "http://auth-service"),
         ("ML_URL", "http://ml-service"),
     ];
+
+    #[test]
+    fn the_key_of_checkpoints_must_be_one_and_a_new_one() {
+        let problems = |key: &str| {
+            let pairs = PAIRS
+                .into_iter()
+                .filter(|(name, _)| *name != "CHECKPOINT_SIGNING_KEY");
+            let pairs = pairs.chain([("CHECKPOINT_SIGNING_KEY", key)]);
+            Config::from_env(Env::from_pairs(pairs)).unwrap_err().to_string()
+        };
+        let example = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
+        assert!(problems(example).contains("is the example of RFC 8037"));
+        let other = problems("6b1f0c93e7d2485aa0f4b6d7e9c35182");
+        assert!(other.contains("is not an Ed25519 private key"), "{other}");
+    }
 
     #[test]
     fn play_money_is_for_development() {

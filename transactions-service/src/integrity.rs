@@ -6,6 +6,7 @@
 
 pub mod handlers;
 pub mod queries;
+mod samples;
 pub mod schedule;
 
 use serde::Serialize;
@@ -28,7 +29,10 @@ pub struct CheckResult {
     pub violations: Vec<String>,
 }
 
-pub const CHECKS: [Check; 11] = [
+/// The check that also takes samples (`samples`).
+pub const PROOFS: &str = "I10";
+
+pub const CHECKS: [Check; 12] = [
     Check {
         code: "I1",
         title: "All postings of a currency sum to zero",
@@ -114,6 +118,25 @@ pub const CHECKS: [Check; 11] = [
         violations: "SELECT format('transfer %s: %s events', transfers.id, count(outbox.id))
             FROM transfers LEFT JOIN outbox ON transfer_id = transfers.id AND outbox.kind = 'transfer.posted'
             WHERE status = 'posted' GROUP BY transfers.id HAVING count(outbox.id) <> 1",
+    },
+    Check {
+        code: PROOFS,
+        title: "Each transfer is in its blocks, checkpoints are a chain, and of both what was sampled is as it was committed",
+        violations: "SELECT format('transfer %s: block %s does not tell of it', id, named.block)
+            FROM transfers CROSS JOIN LATERAL unnest(block_ids) AS named (block)
+            WHERE NOT EXISTS (SELECT FROM (SELECT id AS block, unnest(transfer_ids) AS transfer FROM blocks) AS told
+                WHERE told.block = named.block AND told.transfer = transfers.id)
+            UNION ALL
+            SELECT format('transfer %s: no block tells of it', id)
+            FROM transfers WHERE block_ids = '{}' AND created_at > (SELECT min(created_at) + interval '1 day' FROM blocks)
+            UNION ALL
+            SELECT format('checkpoint %s: does not follow checkpoint %s, or was altered', number, number - 1)
+            FROM (
+                SELECT number, row_number() OVER up AS place, substring(note FROM E'\\nprevious ([0-9a-f]{64})\\n') AS previous,
+                    lag(encode(sha256(convert_to(split_part(note, E'\\n\\n', 1) || E'\\n', 'UTF8')), 'hex')) OVER up AS hash
+                FROM checkpoints WINDOW up AS (ORDER BY number)
+            ) AS chained
+            WHERE number <> place OR previous IS DISTINCT FROM coalesce(hash, repeat('0', 64))",
     },
     Check {
         code: "I10b",

@@ -11,7 +11,7 @@
 mod batch;
 mod session;
 mod store;
-mod writes;
+pub(crate) mod writes;
 
 pub use writes::decision_word;
 

@@ -3,17 +3,21 @@
 //! - [`transfer`]: transfers, payments over a rail, and reviews, as clients meet them
 //! - [`schedule`]: transfers that are made later, once or by a calendar
 //! - [`hold`]: money set aside in favour of another account
-//! - [`approval`]: the amounts that need a second person; [`audit`]: what was changed by hand, and by whom
+//! - [`approval`]: the amounts that need a second person
 //! - [`ledger_account`]: the accounts' balances, and [`posting`]: their histories, for `accounts-service`
 //! - [`lane`]: the one way in which money moves; [`book`] holds the rules it decides by
 //! - [`idempotency_key`]: requests that can be repeated safely
 //! - [`integrity`]: proof that the books balance, on a schedule and on demand
 //! - [`event`]: the facts that concern a user's accounts, to be read one after the other
+//! - [`block`], [`checkpoint`]: what was committed, so that it cannot be changed unseen; [`proof`]: showing it to others
+//! - [`audit`]: what was changed by hand, in a chain of hashes
 //! - [`outbox`]: facts on their way to other services; [`late_scoring`], [`upkeep`]: work on a timer
 
 pub mod approval;
 pub mod audit;
+pub mod block;
 pub mod book;
+pub mod checkpoint;
 pub mod config;
 pub mod event;
 pub mod hold;
@@ -26,6 +30,7 @@ pub mod leg;
 pub mod outbox;
 pub mod payment;
 pub mod posting;
+pub mod proof;
 pub mod routes;
 pub mod schedule;
 pub mod schema;
@@ -38,6 +43,7 @@ use std::net::TcpListener;
 
 use actix_web::web;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use secrecy::ExposeSecret;
 use shared::access_token::AccessTokenVerifier;
 use shared::clients::transactions::SERVICE;
 use shared::config::Env;
@@ -46,6 +52,7 @@ use shared::{Db, HttpClient, ServiceTokens, clients};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use checkpoint::SigningKey;
 pub use config::Config;
 use lane::{Lanes, Policy, Scorer};
 use state::State;
@@ -70,6 +77,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     telemetry::start(config.lanes);
     let db = Db::new(SCHEMA, &config.db)?;
     let tokens = ServiceTokens::new(SERVICE, &config.service_secrets, config.clock.clone())?;
+    let signing_key = SigningKey::from_pem(config.checkpoint_signing_key.expose_secret())?;
     let auth = HttpClient::new(SERVICE, "auth-service", &config.auth_url, None)?;
     let ml = clients::ml::MlClient::new(HttpClient::new(
         SERVICE,
@@ -101,6 +109,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         shutdown.clone(),
     ));
     background.spawn(upkeep::run(db.clone(), shutdown.clone()));
+    background.spawn(checkpoint::run(db.clone(), signing_key, shutdown.clone()));
     background.spawn(integrity::schedule::run(
         db.clone(),
         config.integrity_interval,

@@ -4,7 +4,8 @@ use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    audit, event, hold, idempotency_key, integrity, ledger_account, payment, posting, schedule, transfer,
+    audit, checkpoint, event, hold, idempotency_key, integrity, ledger_account, payment, posting, proof,
+    schedule, transfer,
 };
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -36,6 +37,11 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(idempotency_key::get_idempotency_key)
         .service(integrity::handlers::check_integrity)
         .service(audit::handlers::list_audit_log)
+        .service(proof::handlers::get_transfer_proof)
+        .service(checkpoint::handlers::list_checkpoint_keys)
+        .service(checkpoint::handlers::get_latest_checkpoint)
+        .service(checkpoint::handlers::get_checkpoint)
+        .service(proof::handlers::export_ledger)
         .map(internal);
 }
 

@@ -17,6 +17,37 @@ diesel::table! {
 }
 
 diesel::table! {
+    blocks (id) {
+        id -> Uuid,
+        chain_id -> Uuid,
+        height -> Int8,
+        previous_hash -> Bytea,
+        root -> Bytea,
+        transfer_ids -> Array<Nullable<Uuid>>,
+        leaves -> Bytea,
+        created_at -> Timestamptz,
+        xid -> Int8,
+    }
+}
+
+diesel::table! {
+    checkpoint_keys (key_id) {
+        key_id -> Text,
+        verifier -> Text,
+        first_used_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    checkpoints (number) {
+        number -> Int8,
+        note -> Text,
+        upto_xid -> Int8,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     event_feed (only_row) {
         only_row -> Bool,
         fact -> Int8,
@@ -127,14 +158,6 @@ diesel::table! {
 }
 
 diesel::table! {
-    transfer_labels (holder_id, label, transfer_id) {
-        holder_id -> Uuid,
-        label -> Text,
-        transfer_id -> Uuid,
-    }
-}
-
-diesel::table! {
     schedule_runs (schedule_id, occurrence) {
         schedule_id -> Uuid,
         occurrence -> Int4,
@@ -166,6 +189,14 @@ diesel::table! {
         failures_in_a_row -> Int4,
         failure -> Nullable<Jsonb>,
         created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    transfer_labels (holder_id, label, transfer_id) {
+        holder_id -> Uuid,
+        label -> Text,
+        transfer_id -> Uuid,
     }
 }
 
@@ -206,11 +237,15 @@ diesel::table! {
         reference -> Nullable<Text>,
         effective_date -> Nullable<Date>,
         review_reason -> Nullable<Text>,
+        block_ids -> Array<Nullable<Uuid>>,
     }
 }
 
 diesel::allow_tables_to_appear_in_same_query!(
     audit_log,
+    blocks,
+    checkpoint_keys,
+    checkpoints,
     event_feed,
     events,
     holds,

@@ -33,6 +33,11 @@ pub fn start(lanes: usize) {
     for outcome in [RunOutcome::Posted, RunOutcome::InReview, RunOutcome::Failed] {
         counter!("schedule_runs_total", "outcome" => outcome.word()).increment(0);
     }
+    describe_gauge!(
+        "ledger_checkpoint_lag_seconds",
+        "Age of the oldest block that no checkpoint has yet"
+    );
+    gauge!("ledger_checkpoint_lag_seconds").set(0);
     telemetry::counter(
         "idempotent_replays_total",
         "Answers repeated for an Idempotency-Key seen before",

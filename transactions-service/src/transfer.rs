@@ -358,6 +358,12 @@ impl TryFrom<BTreeMap<String, String>> for Metadata {
     }
 }
 
+impl Metadata {
+    pub fn pairs(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+}
+
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         BTreeMap::deserialize(deserializer)?

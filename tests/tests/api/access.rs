@@ -30,7 +30,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 41] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 46] = [
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
@@ -192,6 +192,15 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 41] = [
     ),
     ("GET /api/v1/integrity", None, Refused(403, "role_required")),
     ("GET /api/v1/audit-log", None, Refused(403, "role_required")),
+    (
+        "GET /api/v1/transfers/{transfer_id}/proof",
+        None,
+        Refused(404, "not_found"),
+    ),
+    ("GET /api/v1/ledger/keys", None, OnlyOwn),
+    ("GET /api/v1/ledger/checkpoints/latest", None, OnlyOwn),
+    ("GET /api/v1/ledger/checkpoints/{number}", None, OnlyOwn),
+    ("GET /api/v1/ledger/export", None, Refused(403, "role_required")),
 ];
 
 /// What belongs to one user, for another to try.
@@ -240,7 +249,8 @@ impl Owned {
             .replace("{transfer_id}", &self.transfer_id)
             .replace("{hold_id}", &self.hold_id)
             .replace("{schedule_id}", &self.schedule_id)
-            .replace("{key}", &self.key);
+            .replace("{key}", &self.key)
+            .replace("{number}", "1");
         assert!(
             !path.contains('{'),
             "teach Owned::path what to put into {template}"

@@ -19,6 +19,7 @@ mod legs;
 mod limits;
 mod outages;
 mod processes;
+mod proofs;
 mod returns;
 mod reviews;
 mod schedules;

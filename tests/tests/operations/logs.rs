@@ -301,6 +301,7 @@ fn add_secrets_of(platform: &Platform, private: &mut Private) {
     let secrets = &platform.server.secrets;
     private.add(&secrets.service_secret);
     private.add(secrets.signing_key.lines().nth(1).unwrap());
+    private.add(secrets.checkpoint_signing_key.lines().nth(1).unwrap());
     for schema in Service::ALL.into_iter().filter_map(Service::schema) {
         for role in ["owner", "runtime"] {
             private.add(secrets.password(&format!("{schema}_{role}")).unwrap());

@@ -48,7 +48,7 @@ fn catalogue(service: Service) -> BTreeSet<&'static str> {
             "events_lag_seconds fraud_late_scores_total idempotent_replays_total
              lane_batch_retries_total lane_batch_size lane_commit_duration_seconds lane_outcomes_unknown_total lane_queue_depth
              lane_rejected_total lane_score_duration_seconds lane_scores_missed_total
-             ledger_integrity_check_ok ledger_integrity_last_run_timestamp_seconds ledger_integrity_ok
+             ledger_checkpoint_lag_seconds ledger_integrity_check_ok ledger_integrity_last_run_timestamp_seconds ledger_integrity_ok
              outbox_lag_seconds outbox_pending_events outbox_relay_failures_total outbox_relayed_total
              schedule_runs_total schedules_lag_seconds transfers_total",
         ],

@@ -14,7 +14,7 @@ use platform::traffic::Traffic;
 use platform::{Client, Platform, Service};
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
-use shared::{Clock, ServiceTokens};
+use shared::{Clock, Role, ServiceTokens};
 use tokio::task::JoinSet;
 use tokio_postgres::NoTls;
 use tokio_util::sync::CancellationToken;
@@ -161,6 +161,7 @@ async fn every_secret_is_replaced_under_load_and_no_request_fails() {
     replace_the_service_secret(&installation, &platform, &traffic).await;
     replace_the_database_passwords(&installation, &platform, &traffic).await;
     replace_the_field_keys(&installation, &platform, &traffic).await;
+    replace_the_checkpoint_key(&installation, &platform, &traffic).await;
     replace_the_signing_key(&installation, &platform, &newcomers).await;
     println!("{}", traffic.finish(&platform).await);
     retire_the_signing_key(&installation, &platform, &newcomers).await;
@@ -233,6 +234,35 @@ async fn replace_the_field_keys(installation: &Installation, platform: &Platform
     installation.rotate("field-keys", "retire").unwrap();
     restart(platform, &[Service::Auth]).await;
     traffic.wait_for(10).await;
+}
+
+/// What the old key signed is verified with what is published then, as what the new one signs.
+async fn replace_the_checkpoint_key(installation: &Installation, platform: &Platform, traffic: &Traffic) {
+    let auditor = platform
+        .register_with_role("checkpoint-auditor", Role::Compliance)
+        .await;
+    let latest = async || {
+        let latest = auditor
+            .get("/api/v1/ledger/checkpoints/latest")
+            .await
+            .must_be(200);
+        (latest["number"].as_i64().unwrap(), text_of(&latest, "note"))
+    };
+    let (number, old) = latest().await;
+    installation.rotate("checkpoint-key", "replace").unwrap();
+    restart(platform, &[Service::Transactions]).await;
+    traffic.wait_for(10).await;
+    let new = eventually("the new key has signed", async || {
+        let (after, note) = latest().await;
+        (after > number + 1).then_some(note)
+    })
+    .await;
+    let published = auditor.get("/api/v1/ledger/keys").await.text;
+    let keys = flowlet_verify::Keys::from_json(&published).unwrap();
+    for note in [&old, &new] {
+        flowlet_verify::note::open(note, &keys).unwrap();
+    }
+    assert_eq!(published.matches("key_id").count(), 2, "{published}");
 }
 
 async fn replace_the_signing_key(installation: &Installation, platform: &Platform, newcomers: &Newcomers) {

@@ -86,6 +86,11 @@ const WRONG: [(Service, &[Wrong]); 5] = [
                 "4e0c97b1d83f6a25c1e7904bd86fa352",
                 "the same secret as DATABASE_URL",
             ),
+            (
+                "CHECKPOINT_SIGNING_KEY",
+                "6b1f0c93e7d2485aa0f4b6d7e9c35182",
+                "is not an Ed25519 private key",
+            ),
             ("AUTH_URL", "http://auth.example.com", "outside of the cluster"),
             ("ML_URL", "ml-service:8084", "is not a base URL"),
             ("SANDBOX_RAIL", "true", "make money out of nothing"),
@@ -193,6 +198,8 @@ fn a_step_of_a_rotation_is_refused_out_of_order() {
         rotate(what, "retire").unwrap();
         rotate(what, "retire").unwrap_err();
     }
+    rotate("checkpoint-key", "publish").unwrap_err();
+    rotate("checkpoint-key", "replace").unwrap();
     rotate("field-keys", "retire").unwrap_err();
     rotate("field-keys", "publish").unwrap();
     let keys = || fs::read_to_string(directory.join("auth-service/FIELD_KEYS")).unwrap();

@@ -216,7 +216,7 @@ fn root() -> &'static Path {
 }
 
 fn is_ours(name: &str) -> bool {
-    name == "shared" || Service::from_name(name).is_some()
+    ["flowlet-verify", "shared"].contains(&name) || Service::from_name(name).is_some()
 }
 
 async fn document() -> Value {

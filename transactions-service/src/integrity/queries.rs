@@ -7,7 +7,7 @@ use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use shared::{ApiError, Db};
 
-use super::{CHECKS, Check, CheckResult};
+use super::{CHECKS, Check, CheckResult, PROOFS, samples};
 use crate::schema::integrity_runs;
 
 /// How many violations of one check are shown.
@@ -30,6 +30,9 @@ pub async fn run_checks(db: &Db) -> Result<Option<Run>, ApiError> {
             let mut checks = Vec::with_capacity(CHECKS.len());
             for check in &CHECKS {
                 checks.push(run_check(conn, check).await?);
+            }
+            if let Some(proofs) = checks.iter_mut().find(|check| check.code == PROOFS) {
+                proofs.add(samples::violations(conn).await?);
             }
             remember(conn, checked_at, &checks).await?;
             Ok(Some(Run { checked_at, checks }))
@@ -68,6 +71,14 @@ async fn run_check(conn: &mut AsyncPgConnection, check: &Check) -> QueryResult<C
         ok: violations.is_empty(),
         violations,
     })
+}
+
+impl CheckResult {
+    fn add(&mut self, violations: impl IntoIterator<Item = String>) {
+        self.violations.extend(violations);
+        self.violations.truncate(SHOWN);
+        self.ok = self.violations.is_empty();
+    }
 }
 
 async fn remember(

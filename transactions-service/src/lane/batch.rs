@@ -445,6 +445,7 @@ impl Batch {
         let answer = json_answer(200, &record)?;
         self.add_transfer_event(&record, &answer);
         self.writes.reviews.push(ReviewOutcome {
+            order: order.clone(),
             record,
             decided_by: decision.decided_by,
         });

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::store::StoreError;
 use super::writes::{Columns, Opened, Parameter, StoredKey, Writes};
 use super::{Answer, Item, Job};
+use crate::block::Chain;
 use crate::hold::{HoldTerms, LockedHold};
 use crate::ledger_account::{AccountKind, LockedAccount, Spent, parse_status};
 use crate::transfer::LockedTransfer;
@@ -55,6 +56,7 @@ impl Wanted {
 
 pub struct Session {
     pub client: Client,
+    chain: Chain,
     lock_accounts: Statement,
     tell_time: Statement,
     lock_holds: Statement,
@@ -70,6 +72,7 @@ pub struct Session {
     update_returned: Statement,
     update_reviewed: Statement,
     insert_events: Statement,
+    insert_block: Statement,
     append_audit: Statement,
     begin: Statement,
 }
@@ -111,7 +114,9 @@ impl Session {
             update_returned: client.prepare(UPDATE_RETURNED).await?,
             update_reviewed: client.prepare(UPDATE_REVIEWED).await?,
             insert_events: client.prepare(INSERT_EVENTS).await?,
+            insert_block: client.prepare(INSERT_BLOCK).await?,
             append_audit: client.prepare(APPEND_AUDIT).await?,
+            chain: Chain::begin(),
             client,
         })
     }
@@ -152,8 +157,9 @@ impl Session {
         })
     }
 
-    pub async fn commit(&self, writes: &Writes) -> Result<(), StoreError> {
-        let columns = Columns::of(writes);
+    pub async fn commit(&mut self, writes: &Writes) -> Result<(), StoreError> {
+        let block = self.chain.next_block(writes);
+        let columns = Columns::of(writes, block.as_ref());
         let statements = self.statements(&columns);
         let executed = join_all(
             statements
@@ -165,7 +171,11 @@ impl Session {
         for result in executed {
             result?;
         }
-        Ok(committed?)
+        committed?;
+        if let Some(block) = &block {
+            self.chain.advance(block);
+        }
+        Ok(())
     }
 
     /// Only what has rows; most batches hold nothing and review nothing.
@@ -186,6 +196,7 @@ impl Session {
             (&self.update_returned, &columns.returned),
             (&self.update_reviewed, &columns.reviews),
             (&self.insert_events, &columns.events),
+            (&self.insert_block, &columns.block),
             (&self.claim_keys, &columns.keys),
             // Last, because all replicas share its lock.
             (&self.append_audit, &columns.audit),
@@ -338,10 +349,12 @@ const CLAIM_KEYS: &str = "
 const INSERT_TRANSFERS: &str = "
     INSERT INTO transfers (id, kind, status, debit_account_id, credit_account_id, debit_holder_id, credit_holder_id,
         amount, currency, description, metadata, initiated_by, rejection_code, hold_id, risk_score, risk_decision,
-        risk_reasons, captured_hold_id, original_transfer_id, several_legs, reference, effective_date, review_reason, created_at, completed_at)
+        risk_reasons, captured_hold_id, original_transfer_id, several_legs, reference, effective_date, review_reason, created_at,
+        completed_at, block_ids)
     SELECT id, kind, status, debit_account_id, credit_account_id, debit_holder_id, credit_holder_id,
         amount, currency, description, metadata::jsonb, initiated_by, rejection_code, hold_id, risk_score, risk_decision,
-        risk_reasons::jsonb, captured_hold_id, original_transfer_id, legs::jsonb, reference, effective_date, review_reason, now(), CASE WHEN status <> 'in_review' THEN now() END
+        risk_reasons::jsonb, captured_hold_id, original_transfer_id, legs::jsonb, reference, effective_date, review_reason, now(),
+        CASE WHEN status <> 'in_review' THEN now() END, ARRAY[$24::uuid]
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::bigint[],
         $9::text[], $10::text[], $11::text[], $12::uuid[], $13::text[], $14::uuid[], $15::smallint[], $16::text[],
         $17::text[], $18::uuid[], $19::uuid[], $20::text[], $21::text[], $22::date[], $23::text[])
@@ -390,7 +403,7 @@ const UPDATE_RETURNED: &str = "
 
 const UPDATE_REVIEWED: &str = "
     UPDATE transfers AS transfer SET status = outcome.status, rejection_code = outcome.rejection_code,
-        decided_by = outcome.decided_by, completed_at = now()
+        decided_by = outcome.decided_by, completed_at = now(), block_ids = transfer.block_ids || $5::uuid
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::uuid[]) AS outcome (id, status, rejection_code, decided_by)
     WHERE transfer.id = outcome.id AND transfer.status = 'in_review'";
 
@@ -398,6 +411,10 @@ const INSERT_EVENTS: &str = "
     INSERT INTO outbox (id, kind, transfer_id, payload, subject, created_at)
     SELECT id, kind, transfer_id, payload::json, subject, now()
     FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::text[]) AS new (id, kind, transfer_id, payload, subject)";
+
+const INSERT_BLOCK: &str = "
+    INSERT INTO blocks (id, chain_id, height, previous_hash, root, transfer_ids, leaves, created_at)
+    VALUES ($1::uuid, $2::uuid, $3::bigint, $4::bytea, $5::bytea, $6::uuid[], $7::bytea, $8::timestamptz)";
 
 const APPEND_AUDIT: &str = "
     SELECT append_to_audit_log(actor, roles, action, subject, before::json, after::json, request_id)

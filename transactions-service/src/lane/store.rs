@@ -106,7 +106,7 @@ impl Store {
 
     /// Writes and commits. When the reply is lost, finds out what happened instead of guessing.
     pub async fn commit(&mut self, writes: &Writes) -> Result<(), StoreError> {
-        let Some(session) = self.session.take() else {
+        let Some(mut session) = self.session.take() else {
             return Err(StoreError::Connection("no open transaction".to_owned()));
         };
         match session.commit(writes).await {

@@ -9,9 +9,11 @@ use shared::clients::transactions::Direction;
 use shared::id::{AccountId, EventId, HoldId, TransferId, UserId};
 use shared::idempotency::IdempotencyKey;
 use shared::{Amount, Currency};
+use uuid::Uuid;
 
 use super::{Answer, Subject};
 use crate::audit;
+use crate::block::NewBlock;
 use crate::book::{Leg, ReviewReason};
 use crate::hold::{HoldTerms, LockedHold};
 use crate::idempotency_key::Claim;
@@ -77,6 +79,7 @@ impl NewHold {
 }
 
 pub struct ReviewOutcome {
+    pub order: TransferOrder,
     pub record: TransferRecord,
     pub decided_by: UserId,
 }
@@ -128,6 +131,7 @@ impl Writes {
 pub type Parameter = dyn tokio_postgres::types::ToSql + Sync;
 
 /// The rows of one statement, turned into one array per column.
+#[derive(Default)]
 pub struct Table<'a> {
     pub rows: usize,
     pub arrays: Vec<Box<dyn tokio_postgres::types::ToSql + Sync + Send + 'a>>,
@@ -151,12 +155,15 @@ pub struct Columns<'a> {
     pub returned: Table<'a>,
     pub reviews: Table<'a>,
     pub events: Table<'a>,
+    pub block: Table<'a>,
     pub audit: Table<'a>,
 }
 
 impl<'a> Columns<'a> {
-    pub fn of(writes: &'a Writes) -> Self {
-        Self {
+    pub fn of(writes: &'a Writes, block: Option<&NewBlock>) -> Self {
+        // There is a block when there are transfers or reviews.
+        let block_id = || Box::new(block.map(|block| block.id.uuid()));
+        let mut columns = Self {
             keys: table!(writes.keys;
                 |it| it.claim.owner_id.uuid(),
                 |it| it.claim.key.as_str(),
@@ -241,7 +248,31 @@ impl<'a> Columns<'a> {
                 |it| it.after.as_deref(),
                 |it| it.request_id.as_deref(),
             ),
-        }
+            block: block
+                .map(|block| block_table(block, writes.posted_at))
+                .unwrap_or_default(),
+        };
+        columns.transfers.arrays.push(block_id());
+        columns.reviews.arrays.push(block_id());
+        columns
+    }
+}
+
+/// One row, so its columns are no arrays.
+fn block_table(block: &NewBlock, created_at: DateTime<Utc>) -> Table<'static> {
+    let transfer_ids: Vec<Uuid> = block.transfer_ids.iter().map(|id| id.uuid()).collect();
+    Table {
+        rows: 1,
+        arrays: vec![
+            Box::new(block.id.uuid()),
+            Box::new(block.chain_id.uuid()),
+            Box::new(block.height),
+            Box::new(block.previous_hash.0.to_vec()),
+            Box::new(block.root.0.to_vec()),
+            Box::new(transfer_ids),
+            Box::new(block.leaf_bytes()),
+            Box::new(created_at),
+        ],
     }
 }
 

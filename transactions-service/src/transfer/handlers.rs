@@ -3,6 +3,7 @@
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, get, post, web};
 use chrono::NaiveDate;
+use diesel_async::AsyncPgConnection;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use shared::error::PROBLEM_JSON;
@@ -12,7 +13,7 @@ use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
 use shared::{Amount, ApiError, Currency, Denial, Json, Outcome, Principal, Role};
 use utoipa::ToSchema;
 
-use super::queries;
+use super::queries::{self, TransferRow};
 use super::{
     Description, Metadata, Note, Reference, ReviewDecision, TransferKind, TransferOrder, TransferRecord,
     TransferStatus,
@@ -221,17 +222,26 @@ pub async fn get_transfer(
     state: web::Data<State>,
 ) -> Result<web::Json<TransferRecord>, ApiError> {
     let mut conn = state.db.connection().await?;
-    let row = queries::find(&mut conn, *transfer_id).await?;
-    let reviewer = principal.has_any(&REVIEWERS);
-    let visible = reviewer
+    let row = find_visible(&mut conn, &principal, *transfer_id).await?;
+    Ok(web::Json(row.into_record(principal.has_any(&REVIEWERS))?))
+}
+
+/// A transfer that `principal` may see; to anybody else it does not exist.
+pub async fn find_visible(
+    conn: &mut AsyncPgConnection,
+    principal: &Principal,
+    transfer_id: TransferId,
+) -> Result<TransferRow, ApiError> {
+    let row = queries::find(conn, transfer_id).await?;
+    let visible = principal.has_any(&REVIEWERS)
         || row.visible_to(principal.user_id)
         || (row.status == TransferStatus::Posted.word()
-            && queries::is_party(&mut conn, *transfer_id, principal.user_id).await?);
+            && queries::is_party(conn, transfer_id, principal.user_id).await?);
     if !visible {
         let refusal = ApiError::not_found("There is no such transfer, or it is not yours.");
         return Err(refusal.denied(Denial::NotOwner));
     }
-    Ok(web::Json(row.into_record(reviewer)?))
+    Ok(row)
 }
 
 /// Post a transfer that is in review. For `compliance`, and never for whoever made it or pays or is paid by it.

@@ -799,9 +799,10 @@ fn variables_are_known(manifests: &Manifests) -> Vec<String> {
 }
 
 /// What is told by a file only.
-pub const SECRET_VARIABLES: [&str; 9] = [
+pub const SECRET_VARIABLES: [&str; 10] = [
     "ADMIN_DATABASE_URL",
     "BLIND_INDEX_KEYS",
+    "CHECKPOINT_SIGNING_KEY",
     "DATABASE_URL",
     "FIELD_KEYS",
     "MIGRATION_DATABASE_URL",

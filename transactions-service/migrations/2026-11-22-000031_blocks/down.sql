@@ -1,0 +1,3 @@
+DROP INDEX postings_by_time;
+ALTER TABLE transfers DROP COLUMN block_ids;
+DROP TABLE checkpoint_keys, checkpoints, blocks;
