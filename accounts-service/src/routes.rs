@@ -15,6 +15,7 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(account::handlers::unfreeze_account)
         .service(account::handlers::close_account)
         .service(account::history::list_account_postings)
+        .service(account::history::export_account_postings)
         .service(account::history::get_account_balance);
 }
 

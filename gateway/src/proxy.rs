@@ -23,8 +23,6 @@ use crate::limits::Charges;
 use crate::routes::{self, Access, Service};
 use crate::state::{Gateway, Upstream};
 
-/// From the first byte sent to the last received.
-const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -137,6 +135,7 @@ fn outgoing(
         reqwest::Method::from_bytes(request.method().as_str().as_bytes()).map_err(ApiError::internal)?;
     let mut outgoing = reqwest::Request::new(method, url);
     *outgoing.headers_mut() = headers::proxy_headers(request, client, trusted);
+    *outgoing.timeout_mut() = Some(routes::answer_timeout(uri.path()));
     if !body.is_empty() {
         *outgoing.body_mut() = Some(body.into());
     }
@@ -246,7 +245,7 @@ fn worker_client() -> Result<reqwest::Client, ApiError> {
             if let Some(client) = cell.get() {
                 return Ok(client.clone());
             }
-            let client = http_client::connection_pool(UPSTREAM_TIMEOUT)?;
+            let client = http_client::connection_pool(routes::answer_timeout(""))?;
             Ok(cell.get_or_init(|| client).clone())
         })
         .map_err(|error: anyhow::Error| ApiError::internal(error))

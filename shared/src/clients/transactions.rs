@@ -6,6 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::export::CsvRow;
 use crate::http_client::{CallError, Retry};
 use crate::id::{AccountId, TransferId, UserId};
 use crate::page::Limit;
@@ -149,6 +150,32 @@ pub struct BalanceAt {
     /// Minor units: the sum of all postings that are dated `as_of` or earlier.
     #[schema(example = 100_000)]
     pub posted: i64,
+}
+
+impl CsvRow for Posting {
+    const NAMES: &'static [&'static str] = &[
+        "account_id",
+        "transfer_id",
+        "sequence",
+        "direction",
+        "amount",
+        "currency",
+        "balance_after",
+        "posted_at",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.account_id.to_string(),
+            self.transfer_id.to_string(),
+            self.sequence.to_string(),
+            self.direction.word().to_owned(),
+            self.amount.to_string(),
+            self.currency.to_string(),
+            self.balance_after.to_string(),
+            moment(self.posted_at),
+        ]
+    }
 }
 
 #[derive(Clone)]

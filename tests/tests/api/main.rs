@@ -10,6 +10,7 @@ mod access;
 mod accounts;
 mod auth;
 mod concurrency;
+mod exports;
 mod gateway;
 mod history;
 mod holds;
