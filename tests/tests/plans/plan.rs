@@ -27,7 +27,7 @@ impl Plan {
     }
 
     /// What is unbounded in it: a table that is read as a whole, or a node that handles more than `most_rows`.
-    pub fn problems(&self, most_rows: f64) -> Vec<String> {
+    pub fn problems(&self, most_rows: u64) -> Vec<String> {
         let mut problems = Vec::new();
         for node in nodes(&self.root) {
             let (kind, rows) = (node["Node Type"].as_str().unwrap_or_default(), handled_rows(node));
@@ -36,7 +36,7 @@ impl Plan {
                 problems.push(format!("{kind} of {rows} rows {relation}"));
             }
             // A month that has nothing yet is scanned in no time.
-            if kind == "Seq Scan" && rows > 0.0 {
+            if kind == "Seq Scan" && rows > 0 {
                 problems.push(format!("{kind} {relation}"));
             }
         }
@@ -44,7 +44,7 @@ impl Plan {
     }
 
     /// Pages of the database that were looked at, wherever they were found.
-    pub fn pages(&self) -> f64 {
+    pub fn pages(&self) -> u64 {
         number(&self.root, "Shared Hit Blocks") + number(&self.root, "Shared Read Blocks")
     }
 }
@@ -54,18 +54,18 @@ fn nodes(root: &Value) -> Vec<&Value> {
     std::iter::once(root).chain(below.flat_map(nodes)).collect()
 }
 
-fn handled_rows(node: &Value) -> f64 {
+fn handled_rows(node: &Value) -> u64 {
     let removed = [
         "Rows Removed by Filter",
         "Rows Removed by Index Recheck",
         "Rows Removed by Join Filter",
     ];
-    let removed: f64 = removed.iter().map(|member| number(node, member)).sum();
+    let removed: u64 = removed.iter().map(|member| number(node, member)).sum();
     (number(node, "Actual Rows") + removed) * number(node, "Actual Loops")
 }
 
-fn number(node: &Value, member: &str) -> f64 {
-    node[member].as_f64().unwrap_or(0.0)
+fn number(node: &Value, member: &str) -> u64 {
+    node[member].as_u64().unwrap_or(0)
 }
 
 /// A connection whose plans are seen.
