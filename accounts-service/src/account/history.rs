@@ -48,8 +48,10 @@ pub struct ExportPostings {
     format: Format,
     direction: Option<Direction>,
     /// Only those booked at this moment (RFC 3339) or later.
+    #[serde(default, deserialize_with = "shared::clock::moment")]
     posted_from: Option<DateTime<Utc>>,
     /// Only those booked before this moment.
+    #[serde(default, deserialize_with = "shared::clock::moment")]
     posted_before: Option<DateTime<Utc>>,
 }
 
