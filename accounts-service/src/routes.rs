@@ -17,6 +17,7 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(account::limits::get_account_limits)
         .service(account::limits::set_account_limits)
         .service(account::history::list_account_postings)
+        .service(account::history::export_account_postings)
         .service(account::history::get_account_balance);
 }
 

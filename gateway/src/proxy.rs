@@ -25,6 +25,8 @@ use crate::state::{Gateway, Upstream};
 
 /// From the first byte sent to the last received.
 const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for a file, which takes as long as its reader does.
+const FILE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -137,6 +139,9 @@ fn outgoing(
         reqwest::Method::from_bytes(request.method().as_str().as_bytes()).map_err(ApiError::internal)?;
     let mut outgoing = reqwest::Request::new(method, url);
     *outgoing.headers_mut() = headers::proxy_headers(request, client, trusted);
+    if uri.path().ends_with("/export") {
+        *outgoing.timeout_mut() = Some(FILE_TIMEOUT);
+    }
     if !body.is_empty() {
         *outgoing.body_mut() = Some(body.into());
     }

@@ -11,6 +11,7 @@ pub mod currency;
 pub mod db;
 pub mod denial;
 pub mod error;
+pub mod export;
 pub mod field_key;
 pub mod http_client;
 pub mod id;

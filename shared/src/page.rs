@@ -14,6 +14,8 @@ use utoipa::ToSchema;
 pub struct Limit(u8);
 
 impl Limit {
+    pub const MAX: Self = Self(100);
+
     pub fn get(self) -> usize {
         usize::from(self.0)
     }

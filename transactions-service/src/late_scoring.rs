@@ -68,7 +68,7 @@ async fn score_once(db: &Db, scorer: &Scorer) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn find_unscored(conn: &mut AsyncPgConnection) -> QueryResult<Vec<TransferRow>> {
+pub async fn find_unscored(conn: &mut AsyncPgConnection) -> QueryResult<Vec<TransferRow>> {
     TransferRow::query()
         // As literals: a partial index serves only what its condition is seen to imply.
         .filter(sql::<Bool>(

@@ -13,6 +13,7 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(transfer::handlers::create_transfer)
         .service(transfer::batches::create_transfer_batch)
         .service(transfer::search::handlers::list_transfers)
+        .service(transfer::search::handlers::export_transfers)
         .service(transfer::handlers::get_transfer)
         .service(transfer::handlers::approve_transfer)
         .service(transfer::handlers::reject_transfer)

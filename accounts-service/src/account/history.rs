@@ -1,12 +1,17 @@
 //! The history of an account: its postings with the running balance, and its balance at a moment. All of it is the ledger's;
 //! here it is only asked whose account it is.
 
-use actix_web::{get, web};
-use shared::clients::transactions::{AskBalance, BalanceAt, ListPostings, Posting};
+use actix_web::{HttpResponse, get, web};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use shared::clients::transactions::{AskBalance, BalanceAt, Direction, ListPostings, Posting};
 use shared::error::Problem;
+use shared::export::{self, Format};
 use shared::id::AccountId;
 use shared::openapi::{AuthErrors, CommonErrors};
+use shared::page::Limit;
 use shared::{ApiError, Page, Principal};
+use utoipa::IntoParams;
 
 use super::handlers::find_own;
 use crate::state::AppState;
@@ -34,6 +39,62 @@ pub async fn list_account_postings(
 ) -> Result<web::Json<Page<Posting>>, ApiError> {
     let row = find_own(&state, &principal, *account_id).await?;
     Ok(web::Json(state.ledger.postings(row.id, &query).await?))
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ExportPostings {
+    format: Format,
+    direction: Option<Direction>,
+    /// Only those booked at this moment (RFC 3339) or later.
+    #[serde(default, deserialize_with = "shared::clock::moment")]
+    posted_from: Option<DateTime<Utc>>,
+    /// Only those booked before this moment.
+    #[serde(default, deserialize_with = "shared::clock::moment")]
+    posted_before: Option<DateTime<Utc>>,
+}
+
+/// Download what was booked on one of your accounts, newest first, as a file of any length.
+///
+/// It has what was there when it began. If it breaks off, the answer ends without its last chunk, which an HTTP client reports
+/// as an error; then ask again.
+#[utoipa::path(
+    tag = "accounts",
+    params(("account_id" = AccountId, Path), ExportPostings),
+    responses(
+        (status = 200, description = "The file", content((String = "text/csv"), (Posting = "application/x-ndjson"))),
+        (status = 404, description = "`not_found`: there is none, or it is not yours", body = Problem, content_type = "application/problem+json"),
+        AuthErrors, CommonErrors,
+    ),
+    security(("access_token" = [])),
+)]
+#[get("/api/v1/accounts/{account_id}/postings/export")]
+pub async fn export_account_postings(
+    principal: Principal,
+    account_id: web::Path<AccountId>,
+    query: web::Query<ExportPostings>,
+    state: web::Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    let id = find_own(&state, &principal, *account_id).await?.id;
+    let export = query.into_inner();
+    let page_after = move |cursor: Option<String>| {
+        let state = state.clone();
+        async move {
+            let asked = ListPostings {
+                limit: Limit::MAX,
+                after: cursor
+                    .map(|it| it.parse())
+                    .transpose()
+                    .map_err(ApiError::internal)?,
+                direction: export.direction,
+                posted_from: export.posted_from,
+                posted_before: export.posted_before,
+            };
+            Ok(state.ledger.postings(id, &asked).await?)
+        }
+    };
+    export::respond(&format!("{id}-postings"), export.format, page_after).await
 }
 
 /// Get what was booked on one of your accounts up to a moment.

@@ -6,6 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::export::CsvRow;
 use crate::http_client::{CallError, Retry};
 use crate::id::{AccountId, TransferId, UserId};
 use crate::page::Limit;
@@ -148,8 +149,10 @@ pub struct ListPostings {
     pub after: Option<Cursor<i64>>,
     pub direction: Option<Direction>,
     /// Only those booked at this moment (RFC 3339) or later.
+    #[serde(default, deserialize_with = "crate::clock::moment")]
     pub posted_from: Option<DateTime<Utc>>,
     /// Only those booked before this moment.
+    #[serde(default, deserialize_with = "crate::clock::moment")]
     pub posted_before: Option<DateTime<Utc>>,
 }
 
@@ -177,6 +180,7 @@ fn moment(moment: DateTime<Utc>) -> String {
 #[into_params(parameter_in = Query)]
 pub struct AskBalance {
     /// A moment (RFC 3339) that is not in the future; now unless told.
+    #[serde(default, deserialize_with = "crate::clock::moment")]
     pub as_of: Option<DateTime<Utc>>,
 }
 
@@ -189,6 +193,32 @@ pub struct BalanceAt {
     /// Minor units: the sum of all postings that are dated `as_of` or earlier.
     #[schema(example = 100_000)]
     pub posted: i64,
+}
+
+impl CsvRow for Posting {
+    const NAMES: &'static [&'static str] = &[
+        "account_id",
+        "transfer_id",
+        "sequence",
+        "direction",
+        "amount",
+        "currency",
+        "balance_after",
+        "posted_at",
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.account_id.to_string(),
+            self.transfer_id.to_string(),
+            self.sequence.to_string(),
+            self.direction.word().to_owned(),
+            self.amount.to_string(),
+            self.currency.to_string(),
+            self.balance_after.to_string(),
+            moment(self.posted_at),
+        ]
+    }
 }
 
 #[derive(Clone)]

@@ -30,7 +30,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 46] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 48] = [
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
@@ -76,6 +76,11 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 46] = [
         Refused(404, "not_found"),
     ),
     (
+        "GET /api/v1/accounts/{account_id}/postings/export",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
         "GET /api/v1/accounts/{account_id}/balance",
         None,
         Refused(404, "not_found"),
@@ -96,6 +101,7 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 46] = [
         ItemsRefused("account_not_found"),
     ),
     ("GET /api/v1/transfers", None, ShowsNothing),
+    ("GET /api/v1/transfers/export", None, ShowsNothing),
     (
         "GET /api/v1/transfers/{transfer_id}",
         None,
@@ -255,6 +261,9 @@ impl Owned {
             !path.contains('{'),
             "teach Owned::path what to put into {template}"
         );
+        if path.ends_with("/export") {
+            return format!("{path}?format=csv");
+        }
         path
     }
 

@@ -12,6 +12,7 @@ mod audit_log;
 mod auth;
 mod concurrency;
 mod events;
+mod exports;
 mod gateway;
 mod history;
 mod holds;

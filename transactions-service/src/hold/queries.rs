@@ -73,7 +73,8 @@ pub async fn find(conn: &mut AsyncPgConnection, id: HoldId) -> QueryResult<HoldR
         .await
 }
 
-/// Newest first: those that a user placed, and those in a user's favour. Each half walks an index of its own.
+/// Newest first: those that a user placed, and those in a user's favour. Each half walks an index of its own, which has all
+/// that it is asked for, so that the planner takes no other.
 pub async fn list_of_holder(
     conn: &mut AsyncPgConnection,
     holder: UserId,
@@ -83,32 +84,29 @@ pub async fn list_of_holder(
 ) -> QueryResult<Vec<HoldRow>> {
     let before = after.unwrap_or(HoldId::from_uuid(uuid::Uuid::max()));
     let of_payments = || {
-        let holds = HoldRow::query()
+        let ids = holds::table
+            .select(holds::id)
+            .into_boxed()
             // As a literal: a partial index serves only what its condition is seen to imply.
             .filter(sql::<Bool>("kind = 'payment'"))
             .filter(holds::id.lt(before))
             .order(holds::id.desc())
-            .limit(limit.rows_to_load())
-            .into_boxed();
+            .limit(limit.rows_to_load());
         if open_only {
-            holds.filter(sql::<Bool>("captured + released < amount"))
+            ids.filter(sql::<Bool>("captured + released < amount"))
         } else {
-            holds
+            ids
         }
     };
-    let mut rows = of_payments()
-        .filter(holds::debit_holder_id.eq(holder))
-        .load(conn)
-        .await?;
-    rows.extend(
-        of_payments()
-            .filter(holds::credit_holder_id.eq(holder))
-            .load(conn)
-            .await?,
-    );
+    let placed = of_payments().filter(holds::debit_holder_id.eq(holder));
+    let in_favour = of_payments().filter(holds::credit_holder_id.eq(holder));
+    let mut ids: Vec<HoldId> = placed.load(conn).await?;
+    ids.extend(in_favour.load::<HoldId>(conn).await?);
+    ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
+    ids.dedup();
+    ids.truncate(usize::try_from(limit.rows_to_load()).unwrap_or(usize::MAX));
+    let mut rows = HoldRow::query().filter(holds::id.eq_any(ids)).load(conn).await?;
     rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.id));
-    rows.dedup_by_key(|row| row.id);
-    rows.truncate(usize::try_from(limit.rows_to_load()).unwrap_or(usize::MAX));
     Ok(rows)
 }
 
