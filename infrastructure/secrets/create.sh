@@ -56,6 +56,7 @@ write auth-service NEXT_SIGNING_KEY </dev/null
 write auth-service PREVIOUS_SIGNING_KEY </dev/null
 field_key | write auth-service FIELD_KEYS
 field_key | write auth-service BLIND_INDEX_KEYS
+field_key | write transactions-service WEBHOOK_KEYS
 random | write service-calls SERVICE_SECRETS
 
 mv "$partial" "$directory"

@@ -46,6 +46,10 @@ kinds! {
     AccessToken = "jti" as AccessTokenId;
     /// A fact in the outbox.
     Event = "evt" as EventId;
+    /// Where events are sent.
+    WebhookEndpoint = "whk" as WebhookEndpointId;
+    /// An event on its way to an endpoint.
+    WebhookDelivery = "dlv" as WebhookDeliveryId;
 }
 
 #[derive(AsExpression, FromSqlRow)]

@@ -12,6 +12,12 @@
 //!   for a person, default 10000
 //! - `INTEGRITY_INTERVAL_S`: how often all books are checked, by one replica for all; default 3600
 //! - `SANDBOX_RAIL`: `true` lets anybody deposit play money; default false, which production insists on
+//! - `SANDBOX_FAULTS`: `true` lets a webhook endpoint be sent to twice or out of order on purpose; default false, which
+//!   production insists on
+//! - `WEBHOOK_KEYS`: what secrets of webhook endpoints are encrypted with in the database, `number:key` pairs separated by
+//!   commas, each key 32 bytes in base64; the first encrypts, all decrypt
+//! - `WEBHOOK_ALLOW_PRIVATE_TARGETS`: `true` lets webhooks be sent to private addresses, over HTTP and to any port; default
+//!   false, which production insists on
 //! - `WORKERS`: threads that serve requests, default 2
 //! - `SHUTDOWN_DELAY_S`: how long requests are still taken after SIGTERM, until balancers have noticed, default 0
 //! - `FLOWLET_ENV`: `production` (default), which refuses what can be guessed or is unsafe, or `development`
@@ -22,9 +28,12 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use shared::Clock;
 use shared::config::Env;
 use shared::db::DbConfig;
+use shared::{Clock, FieldKeys};
+
+use crate::webhook::delivery::Webhooks;
+use crate::webhook::target::Reach;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -38,6 +47,7 @@ pub struct Config {
     pub unscored_post_limit: i64,
     pub integrity_interval: Duration,
     pub sandbox_rail: bool,
+    pub webhooks: Webhooks,
     pub workers: usize,
     pub shutdown_delay: Duration,
     pub clock: Clock,
@@ -55,6 +65,14 @@ impl Config {
             unscored_post_limit: env.or("UNSCORED_POST_LIMIT", 10_000),
             integrity_interval: Duration::from_secs(env.or("INTEGRITY_INTERVAL_S", 3600)),
             sandbox_rail: env.or("SANDBOX_RAIL", false),
+            webhooks: Webhooks {
+                reach: match env.or("WEBHOOK_ALLOW_PRIVATE_TARGETS", false) {
+                    true => Reach::Sandbox,
+                    false => Reach::Public,
+                },
+                sandbox_faults: env.or("SANDBOX_FAULTS", false),
+                keys: FieldKeys::encryption_from_env(&mut env, "WEBHOOK_KEYS"),
+            },
             workers: env.or("WORKERS", 2),
             shutdown_delay: Duration::from_secs(env.or("SHUTDOWN_DELAY_S", 0)),
             clock: Clock::system(),
@@ -68,6 +86,18 @@ impl Config {
                 "is on, which lets anybody make money out of nothing",
             );
         }
+        if config.webhooks.sandbox_faults {
+            env.refuse_in_production(
+                "SANDBOX_FAULTS",
+                "is on, which makes webhooks go wrong on purpose",
+            );
+        }
+        if config.webhooks.reach == Reach::Sandbox {
+            env.refuse_in_production(
+                "WEBHOOK_ALLOW_PRIVATE_TARGETS",
+                "is on, which lets anybody send requests into the private network",
+            );
+        }
         env.finish(config)
     }
 }
@@ -76,29 +106,28 @@ impl Config {
 mod tests {
     use super::*;
 
-    const PAIRS: [(&str, &str); 4] = [
+    const PAIRS: [(&str, &str); 5] = [
         (
             "DATABASE_URL",
             "postgres://x:b9e04f2d71c85a36904fd2e8163b7ca5@localhost/flowlet",
         ),
         ("SERVICE_SECRETS", "2fa86e91d04bc73518ce604a97bf3d02"),
+        ("WEBHOOK_KEYS", "1:ArpK/bJW8VILg7ANAUpnwxxeTC8hUw1W8n/kd8EZf7o="),
         ("AUTH_URL", "http://auth-service"),
         ("ML_URL", "http://ml-service"),
     ];
 
     #[test]
-    fn play_money_is_for_development() {
+    fn what_is_for_the_sandbox_is_for_development() {
         Config::from_env(Env::from_pairs(PAIRS)).unwrap();
-        let rail = PAIRS.into_iter().chain([("SANDBOX_RAIL", "true")]);
-        let problems = Config::from_env(Env::from_pairs(rail.clone()))
-            .unwrap_err()
-            .to_string();
-        assert!(problems.contains("SANDBOX_RAIL is on"), "{problems}");
-        let development = rail.chain([("FLOWLET_ENV", "development")]);
-        assert!(
-            Config::from_env(Env::from_pairs(development))
-                .unwrap()
-                .sandbox_rail
-        );
+        for name in ["SANDBOX_RAIL", "SANDBOX_FAULTS", "WEBHOOK_ALLOW_PRIVATE_TARGETS"] {
+            let sandbox = PAIRS.into_iter().chain([(name, "true")]);
+            let problems = Config::from_env(Env::from_pairs(sandbox.clone()))
+                .unwrap_err()
+                .to_string();
+            assert!(problems.contains(&format!("{name} is on")), "{problems}");
+            let development = sandbox.chain([("FLOWLET_ENV", "development")]);
+            Config::from_env(Env::from_pairs(development)).unwrap();
+        }
     }
 }

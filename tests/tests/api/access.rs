@@ -30,7 +30,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 30] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 41] = [
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
@@ -139,6 +139,53 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 30] = [
         Refused(422, "account_not_found"),
     ),
     ("GET /api/v1/events", None, ShowsNothing),
+    ("POST /api/v1/webhook-endpoints", Some(new_endpoint), OnlyOwn),
+    ("GET /api/v1/webhook-endpoints", None, ShowsNothing),
+    (
+        "GET /api/v1/webhook-endpoints/{webhook_endpoint_id}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "PATCH /api/v1/webhook-endpoints/{webhook_endpoint_id}",
+        Some(new_endpoint),
+        Refused(404, "not_found"),
+    ),
+    (
+        "DELETE /api/v1/webhook-endpoints/{webhook_endpoint_id}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/webhook-endpoints/{webhook_endpoint_id}/rotate-secret",
+        Some(nothing),
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/webhook-endpoints/{webhook_endpoint_id}/enable",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/webhook-endpoints/{webhook_endpoint_id}/disable",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/webhook-endpoints/{webhook_endpoint_id}/test",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "GET /api/v1/webhook-endpoints/{webhook_endpoint_id}/deliveries",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/webhook-endpoints/{webhook_endpoint_id}/replay",
+        Some(replay),
+        Refused(404, "not_found"),
+    ),
     (
         "GET /api/v1/idempotency-keys/{key}",
         None,
@@ -154,6 +201,7 @@ struct Owned {
     other_account_id: String,
     transfer_id: String,
     hold_id: String,
+    webhook_endpoint_id: String,
     key: String,
 }
 
@@ -169,8 +217,14 @@ impl Owned {
             .await
             .must_be(201);
         let hold = owner.place_hold(&account_id, &other_account_id, 100, "USD").await;
+        let endpoint = json!({ "url": "http://127.0.0.1:9/owned" });
+        let endpoint = owner
+            .post("/api/v1/webhook-endpoints", endpoint)
+            .await
+            .must_be(201);
         Self {
             owner,
+            webhook_endpoint_id: endpoint["id"].as_str().unwrap().to_owned(),
             account_id,
             other_account_id,
             transfer_id: made["id"].as_str().unwrap().to_owned(),
@@ -185,6 +239,7 @@ impl Owned {
             .replace("{account_id}", &self.account_id)
             .replace("{transfer_id}", &self.transfer_id)
             .replace("{hold_id}", &self.hold_id)
+            .replace("{webhook_endpoint_id}", &self.webhook_endpoint_id)
             .replace("{key}", &self.key);
         assert!(
             !path.contains('{'),
@@ -232,6 +287,18 @@ fn part(_: &Owned) -> Value {
 
 fn reversal(_: &Owned) -> Value {
     json!({ "description": "Not mine" })
+}
+
+fn new_endpoint(_: &Owned) -> Value {
+    json!({ "url": "http://127.0.0.1:9/" })
+}
+
+fn nothing(_: &Owned) -> Value {
+    json!({})
+}
+
+fn replay(_: &Owned) -> Value {
+    json!({ "event_id": shared::id::EventId::new() })
 }
 
 fn batch(owned: &Owned) -> Value {
@@ -337,6 +404,7 @@ async fn nobody_reaches_what_is_somebody_elses() {
                     &owned.account_id,
                     &owned.other_account_id,
                     &owned.transfer_id,
+                    &owned.webhook_endpoint_id,
                     &owned.owner.user_id,
                 ] {
                     assert!(!text.contains(id.as_str()), "{operation} shows {id}: {text}");

@@ -21,3 +21,4 @@ mod reviews;
 mod sessions;
 mod tokens;
 mod transfers;
+mod webhooks;

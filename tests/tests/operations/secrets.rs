@@ -182,7 +182,7 @@ fn a_step_of_a_rotation_is_refused_out_of_order() {
     let path = directory.to_str().unwrap();
     script("create.sh", &[path, "localhost/flowlet"]).unwrap();
     let rotate = |what: &str, step: &str| script("rotate.sh", &[path, what, step]);
-    for what in ["signing-key", "service-secrets"] {
+    for what in ["signing-key", "service-secrets", "webhook-keys"] {
         for step in ["sign", "retire", "hasten"] {
             rotate(what, step).unwrap_err();
         }

@@ -390,6 +390,12 @@ pub const RULES: &[Rule] = &[
             change("NetworkPolicy", "transactions-service", "/spec/egress", "[]"),
             change(
                 "NetworkPolicy",
+                "transactions-service",
+                "/spec/egress/2/to/0/ipBlock/except",
+                "",
+            ),
+            change(
+                "NetworkPolicy",
                 "gateway",
                 "/spec/egress/0",
                 r#"{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}"#,
@@ -799,7 +805,7 @@ fn variables_are_known(manifests: &Manifests) -> Vec<String> {
 }
 
 /// What is told by a file only.
-pub const SECRET_VARIABLES: [&str; 9] = [
+pub const SECRET_VARIABLES: [&str; 10] = [
     "ADMIN_DATABASE_URL",
     "BLIND_INDEX_KEYS",
     "DATABASE_URL",
@@ -809,6 +815,7 @@ pub const SECRET_VARIABLES: [&str; 9] = [
     "PREVIOUS_SIGNING_KEY",
     "SERVICE_SECRETS",
     "SIGNING_KEY",
+    "WEBHOOK_KEYS",
 ];
 
 fn secrets_are_only_referred_to(manifests: &Manifests) -> Vec<String> {
@@ -876,6 +883,8 @@ fn connections_are_the_arrows(manifests: &Manifests) -> Vec<String> {
         arrow(from.name(), to.name(), to.port());
     }
     arrow("ingress", Service::Gateway.name(), Service::Gateway.port());
+    // Webhooks.
+    arrow(Service::Transactions.name(), "internet", 443);
     for service in Service::ALL {
         arrow("prometheus", service.name(), service.port());
     }
