@@ -138,7 +138,8 @@ webhook_keys() { # step
         ((${second%%:*} < ${first%%:*})) || write "$file" "$second,$first"
         ;;
     retire)
-        [[ -n $second ]] && ((${second%%:*} < ${first%%:*})) || die "no new key writes"
+        [[ -n $second ]] || die "no new key is published"
+        ((${second%%:*} < ${first%%:*})) || die "the new key does not write yet"
         write "$file" "$first"
         ;;
     *) usage ;;

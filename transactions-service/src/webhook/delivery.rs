@@ -147,7 +147,7 @@ impl Deliverer {
         self.db.transaction("release_webhook_endpoint", release).await
     }
 
-    /// Sends one, and tells whether there is a point in sending more.
+    /// Sends one, and tells whether the turn goes on.
     async fn deliver(&self, endpoint: &Leased, due: Due) -> bool {
         let sent = tokio::select! {
             sent = self.sender.send(endpoint, &due) => sent,
@@ -163,7 +163,8 @@ impl Deliverer {
         };
         metrics::counter!("webhook_deliveries_total", "outcome" => result.outcome()).increment(1);
         match self.record(&due, &result).await {
-            Ok(still_enabled) => still_enabled,
+            // Who does not answer keeps a place for as long as that takes, and then leaves it to the others.
+            Ok(still_enabled) => still_enabled && result.attempt.status.is_some(),
             Err(error) => {
                 tracing::warn!(error = %error, "a webhook that was sent is sent again");
                 false

@@ -64,8 +64,8 @@ pub async fn lease(conn: &mut AsyncPgConnection, limit: i64) -> QueryResult<Vec<
     .await
 }
 
-/// Ends a turn, and notes when the next one is due. In a transaction: the row is locked first, so that a delivery that is
-/// being made is either counted or makes the endpoint due by itself.
+/// Ends a turn, and notes when the next one is due: what is due already waits behind the others. In a transaction: the row is
+/// locked first, so that a delivery that is being made is either counted or makes the endpoint due by itself.
 pub async fn release(
     conn: &mut AsyncPgConnection,
     id: WebhookEndpointId,
@@ -77,7 +77,8 @@ pub async fn release(
         .await?;
     sql_query(
         "UPDATE webhook_endpoints SET leased_until = NULL, due_at = (
-            SELECT min(next_attempt_at) FROM webhook_deliveries WHERE endpoint_id = $1 AND status = 'pending')
+            SELECT greatest(min(next_attempt_at), clock_timestamp()) FROM webhook_deliveries
+            WHERE endpoint_id = $1 AND status = 'pending' HAVING count(*) > 0)
          WHERE id = $1 AND leased_until = $2",
     )
     .bind::<Uuid, _>(id)
