@@ -57,6 +57,7 @@ write auth-service PREVIOUS_SIGNING_KEY </dev/null
 openssl genpkey -algorithm ed25519 | write transactions-service CHECKPOINT_SIGNING_KEY
 field_key | write auth-service FIELD_KEYS
 field_key | write auth-service BLIND_INDEX_KEYS
+field_key | write transactions-service WEBHOOK_KEYS
 random | write service-calls SERVICE_SECRETS
 
 mv "$partial" "$directory"

@@ -11,6 +11,7 @@ usage: rotate.sh DIRECTORY signing-key publish | sign | retire | replace
        rotate.sh DIRECTORY service-secrets publish | sign | retire
        rotate.sh DIRECTORY field-keys publish | retire
        rotate.sh DIRECTORY checkpoint-key replace
+       rotate.sh DIRECTORY webhook-keys publish | sign | retire
        rotate.sh DIRECTORY database-login SERVICE
        rotate.sh DIRECTORY migration-password SERVICE
 
@@ -125,6 +126,35 @@ field_keys() { # step
     done
 }
 
+# Of two keys the second is the new one until it writes.
+webhook_keys() { # step
+    local file=$directory/transactions-service/WEBHOOK_KEYS keys first second key
+    keys=$(<"$file")
+    first=${keys%%,*}
+    second=${keys#"$first"}
+    second=${second#,}
+    case $1 in
+    publish)
+        if [[ -z $second ]]; then
+            key=$(openssl rand -base64 32)
+            second="$((${first%%:*} + 1)):$key"
+        fi
+        ((${second%%:*} > ${first%%:*})) || die "the new key writes: retire the old one"
+        write "$file" "$first,$second"
+        ;;
+    sign)
+        [[ -n $second ]] || die "no new key is published"
+        ((${second%%:*} < ${first%%:*})) || write "$file" "$second,$first"
+        ;;
+    retire)
+        [[ -n $second ]] || die "no new key is published"
+        ((${second%%:*} < ${first%%:*})) || die "the new key does not write yet"
+        write "$file" "$first"
+        ;;
+    *) usage ;;
+    esac
+}
+
 # The same URL for another user with another password.
 new_url() { # file, user
     local url password
@@ -148,6 +178,7 @@ signing-key) signing_key "$3" ;;
 service-secrets) service_secrets "$3" ;;
 field-keys) field_keys "$3" ;;
 checkpoint-key) checkpoint_key "$3" ;;
+webhook-keys) webhook_keys "$3" ;;
 database-login)
     file=$directory/$3/DATABASE_URL
     [[ -f $file ]] || die "$3 has no database"

@@ -113,6 +113,8 @@ pub enum FieldError {
     TooLong,
     #[error("the value could not be encrypted")]
     NotEncrypted,
+    #[error("there is no key")]
+    NoKey,
 }
 
 impl From<FieldError> for ApiError {
@@ -143,6 +145,25 @@ impl FieldKeys {
         })
     }
 
+    /// Reads keys that only encrypt, from a variable of their own, written like `FIELD_KEYS`.
+    pub fn encryption_from_env(env: &mut Env, variable: &'static str) -> Self {
+        let text = secret_list(env, variable);
+        let mut keys = Vec::new();
+        // What is not set was told already.
+        if !text.expose_secret().is_empty() {
+            keys = parse(text.expose_secret())
+                .and_then(|keys| ciphers(&keys))
+                .unwrap_or_else(|why| {
+                    env.refuse(variable, why);
+                    Vec::new()
+                });
+        }
+        Self(Arc::new(Keys {
+            encryption: keys,
+            blind_index: Vec::new(),
+        }))
+    }
+
     pub fn parse(encryption: &str, blind_index: &str) -> Result<Self, InvalidKeys> {
         let of = |variable| move |why| InvalidKeys { variable, why };
         let encryption = parse(encryption).map_err(of(ENCRYPTION_VARIABLE))?;
@@ -151,12 +172,7 @@ impl FieldKeys {
         if blind_index.iter().any(|(_, key)| keys.contains(key.as_slice())) {
             return Err(of(BLIND_INDEX_VARIABLE)("has a key that is in FIELD_KEYS too"));
         }
-        let cipher = |key: &[u8]| RandomizedNonceKey::new(&AES_256_GCM_SIV, key);
-        let encryption = encryption
-            .iter()
-            .map(|(number, key)| Ok((*number, cipher(key.as_slice())?)))
-            .collect::<Result<_, aws_lc_rs::error::Unspecified>>()
-            .map_err(|_| of(ENCRYPTION_VARIABLE)("has a key that cannot be used"))?;
+        let encryption = ciphers(&encryption).map_err(of(ENCRYPTION_VARIABLE))?;
         let blind_index = blind_index
             .iter()
             .map(|(number, key)| (*number, hmac::Key::new(hmac::HMAC_SHA256, key.as_slice())))
@@ -175,6 +191,11 @@ impl FieldKeys {
     /// The numbers of the keys of blind indexes, in the order they were given.
     pub fn blind_index_keys(&self) -> impl Iterator<Item = KeyNumber> {
         self.0.blind_index.iter().map(|(number, _)| *number)
+    }
+
+    /// The key that encrypts where the order decides: the first.
+    pub fn first_encryption_key(&self) -> Result<KeyNumber, FieldError> {
+        self.encryption_keys().next().ok_or(FieldError::NoKey)
     }
 
     pub fn encrypt(
@@ -261,6 +282,13 @@ fn secret_list(env: &mut Env, variable: &'static str) -> SecretString {
 }
 
 type KeyBytes = Zeroizing<Vec<u8>>;
+
+fn ciphers(keys: &[(KeyNumber, KeyBytes)]) -> Result<Vec<(KeyNumber, RandomizedNonceKey)>, &'static str> {
+    keys.iter()
+        .map(|(number, key)| Ok((*number, RandomizedNonceKey::new(&AES_256_GCM_SIV, key)?)))
+        .collect::<Result<_, aws_lc_rs::error::Unspecified>>()
+        .map_err(|_| "has a key that cannot be used")
+}
 
 fn parse(text: &str) -> Result<Vec<(KeyNumber, KeyBytes)>, &'static str> {
     let mut keys: Vec<(KeyNumber, KeyBytes)> = Vec::new();

@@ -14,6 +14,8 @@ use crate::trace::Span;
 use crate::{ApiError, ServiceTokens, json, request_context, telemetry};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Across the internet, with a TLS handshake.
+const OUTWARD_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TRY_TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_TRIES: u32 = 3;
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -232,21 +234,34 @@ impl HttpClient {
     }
 }
 
+/// Connections to hosts that somebody else has named, each resolved by `resolver`, which refuses where nobody is to go. An
+/// address in place of a name is not resolved: the caller looks at that.
+pub fn outward_connection_pool(
+    timeout: Duration,
+    resolver: impl reqwest::dns::Resolve + 'static,
+) -> anyhow::Result<reqwest::Client> {
+    let builder = builder(timeout).connect_timeout(OUTWARD_CONNECT_TIMEOUT);
+    Ok(builder.dns_resolver(resolver).build()?)
+}
+
 /// Connections that are kept open for reuse. Proxies of the environment are ignored: a platform must not obey
 /// `HTTP_PROXY` by accident, and a redirect is never followed.
 pub fn connection_pool(timeout: Duration) -> anyhow::Result<reqwest::Client> {
+    Ok(builder(timeout).build()?)
+}
+
+fn builder(timeout: Duration) -> reqwest::ClientBuilder {
     telemetry::install_crypto_provider();
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the one place that makes HTTP clients"
     )]
     let builder = reqwest::Client::builder();
-    Ok(builder
+    builder
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(timeout)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .pool_idle_timeout(Duration::from_secs(60))
         .tcp_nodelay(true)
-        .build()?)
 }

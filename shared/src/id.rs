@@ -51,6 +51,10 @@ kinds! {
     /// The facts of one transaction of the ledger, and the blocks that one connection wrote.
     Block = "blk" as BlockId;
     Chain = "chn" as ChainId;
+    /// Where events are sent.
+    WebhookEndpoint = "whk" as WebhookEndpointId;
+    /// An event on its way to an endpoint.
+    WebhookDelivery = "dlv" as WebhookDeliveryId;
 }
 
 #[derive(AsExpression, FromSqlRow)]

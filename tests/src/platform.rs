@@ -437,11 +437,15 @@ impl Platform {
         }
         if service == Service::Transactions {
             // Nobody here has real money.
-            environment.insert("SANDBOX_RAIL".to_owned(), "true".to_owned());
             environment.insert(
                 "CHECKPOINT_SIGNING_KEY".to_owned(),
                 self.server.secrets.checkpoint_signing_key.clone(),
             );
+            for name in ["SANDBOX_RAIL", "SANDBOX_FAULTS", "WEBHOOK_ALLOW_PRIVATE_TARGETS"] {
+                environment.insert(name.to_owned(), "true".to_owned());
+            }
+            let keys = self.server.secrets.webhook_keys.clone();
+            environment.insert("WEBHOOK_KEYS".to_owned(), keys);
         }
         if service == Service::Auth {
             let secrets = &self.server.secrets;

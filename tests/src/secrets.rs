@@ -29,6 +29,9 @@ pub struct Secrets {
     pub field_keys: String,
     #[serde(default)]
     pub blind_index_keys: String,
+    /// `WEBHOOK_KEYS` of transactions-service, likewise.
+    #[serde(default)]
+    pub webhook_keys: String,
     passwords: BTreeMap<String, String>,
 }
 
@@ -42,6 +45,7 @@ impl Secrets {
             service_secret: random_text()?,
             field_keys: new_field_key(1)?,
             blind_index_keys: new_field_key(1)?,
+            webhook_keys: new_field_key(1)?,
             passwords: roles
                 .map(|role| Ok((role, random_text()?)))
                 .collect::<anyhow::Result<_>>()?,
@@ -54,12 +58,21 @@ impl Secrets {
             Ok(text) => {
                 let damaged = || format!("{} is damaged", file.display());
                 let mut kept: Self = serde_json::from_str(&text).with_context(damaged)?;
-                if !kept.checkpoint_signing_key.is_empty() {
+                let missing = [
+                    &mut kept.field_keys,
+                    &mut kept.blind_index_keys,
+                    &mut kept.webhook_keys,
+                ];
+                let missing: Vec<&mut String> = missing.into_iter().filter(|keys| keys.is_empty()).collect();
+                let no_signing_key = kept.checkpoint_signing_key.is_empty();
+                if missing.is_empty() && !no_signing_key {
                     return Ok(kept);
                 }
-                kept.checkpoint_signing_key = new_signing_key()?;
-                if kept.field_keys.is_empty() {
-                    (kept.field_keys, kept.blind_index_keys) = (new_field_key(1)?, new_field_key(1)?);
+                for keys in missing {
+                    *keys = new_field_key(1)?;
+                }
+                if no_signing_key {
+                    kept.checkpoint_signing_key = new_signing_key()?;
                 }
                 kept
             }
@@ -116,17 +129,21 @@ mod tests {
         let file = std::env::temp_dir().join(format!("flowlet-kept-{}.json", random_text().unwrap()));
         let mut old = serde_json::to_value(Secrets::generate().unwrap()).unwrap();
         let old = old.as_object_mut().unwrap();
-        for new in ["field_keys", "blind_index_keys", "checkpoint_signing_key"] {
+        for new in [
+            "field_keys",
+            "blind_index_keys",
+            "checkpoint_signing_key",
+            "webhook_keys",
+        ] {
             old.remove(new).unwrap();
         }
         fs::write(&file, serde_json::to_string(&old).unwrap()).unwrap();
         let (first, second) = (Secrets::kept_in(&file).unwrap(), Secrets::kept_in(&file).unwrap());
         fs::remove_file(&file).unwrap();
         assert_eq!(first.signing_key, old["signing_key"]);
-        assert!(first.field_keys.starts_with("1:") && first.blind_index_keys.starts_with("1:"));
-        assert_eq!(
-            (first.field_keys, first.blind_index_keys),
-            (second.field_keys, second.blind_index_keys)
-        );
+        let made = |secrets: Secrets| [secrets.field_keys, secrets.blind_index_keys, secrets.webhook_keys];
+        let (first, second) = (made(first), made(second));
+        assert!(first.iter().all(|keys| keys.starts_with("1:")));
+        assert_eq!(first, second);
     }
 }

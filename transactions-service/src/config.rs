@@ -15,6 +15,12 @@
 //!   units; default none, and none for currencies that are not named
 //! - `INTEGRITY_INTERVAL_S`: how often all books are checked, by one replica for all; default 3600
 //! - `SANDBOX_RAIL`: `true` lets anybody deposit play money; default false, which production insists on
+//! - `SANDBOX_FAULTS`: `true` lets a webhook endpoint be sent to twice or out of order on purpose; default false, which
+//!   production insists on
+//! - `WEBHOOK_KEYS`: what secrets of webhook endpoints are encrypted with in the database, `number:key` pairs separated by
+//!   commas, each key 32 bytes in base64; the first encrypts, all decrypt
+//! - `WEBHOOK_ALLOW_PRIVATE_TARGETS`: `true` lets webhooks be sent to private addresses, over HTTP and to any port; default
+//!   false, which production insists on
 //! - `WORKERS`: threads that serve requests, default 2
 //! - `SHUTDOWN_DELAY_S`: how long requests are still taken after SIGTERM, until balancers have noticed, default 0
 //! - `FLOWLET_ENV`: `production` (default), which refuses what can be guessed or is unsafe, or `development`
@@ -25,12 +31,14 @@
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use shared::Clock;
 use shared::config::Env;
 use shared::db::DbConfig;
+use shared::{Clock, FieldKeys};
 
 use crate::approval::Approvals;
 use crate::checkpoint::SigningKey;
+use crate::webhook::delivery::Webhooks;
+use crate::webhook::target::Reach;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -47,6 +55,7 @@ pub struct Config {
     pub approvals: Approvals,
     pub integrity_interval: Duration,
     pub sandbox_rail: bool,
+    pub webhooks: Webhooks,
     pub workers: usize,
     pub shutdown_delay: Duration,
     pub clock: Clock,
@@ -66,6 +75,14 @@ impl Config {
             approvals: env.or("APPROVAL_ABOVE", Approvals::default()),
             integrity_interval: Duration::from_secs(env.or("INTEGRITY_INTERVAL_S", 3600)),
             sandbox_rail: env.or("SANDBOX_RAIL", false),
+            webhooks: Webhooks {
+                reach: match env.or("WEBHOOK_ALLOW_PRIVATE_TARGETS", false) {
+                    true => Reach::Sandbox,
+                    false => Reach::Public,
+                },
+                sandbox_faults: env.or("SANDBOX_FAULTS", false),
+                keys: FieldKeys::encryption_from_env(&mut env, "WEBHOOK_KEYS"),
+            },
             workers: env.or("WORKERS", 2),
             shutdown_delay: Duration::from_secs(env.or("SHUTDOWN_DELAY_S", 0)),
             clock: Clock::system(),
@@ -90,6 +107,18 @@ impl Config {
                 "is on, which lets anybody make money out of nothing",
             );
         }
+        if config.webhooks.sandbox_faults {
+            env.refuse_in_production(
+                "SANDBOX_FAULTS",
+                "is on, which makes webhooks go wrong on purpose",
+            );
+        }
+        if config.webhooks.reach == Reach::Sandbox {
+            env.refuse_in_production(
+                "WEBHOOK_ALLOW_PRIVATE_TARGETS",
+                "is on, which lets anybody send requests into the private network",
+            );
+        }
         env.finish(config)
     }
 }
@@ -98,7 +127,7 @@ impl Config {
 mod tests {
     use super::*;
 
-    const PAIRS: [(&str, &str); 5] = [
+    const PAIRS: [(&str, &str); 6] = [
         (
             "DATABASE_URL",
             "postgres://x:b9e04f2d71c85a36904fd2e8163b7ca5@localhost/flowlet",
@@ -108,6 +137,7 @@ mod tests {
             "CHECKPOINT_SIGNING_KEY",
             "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIKz1lnzVVHYzC8IgXXy6gRTQ2Jd9ifvZ3vWm5sTtqgrR\n-----END PRIVATE KEY-----\n",
         ),
+        ("WEBHOOK_KEYS", "1:ArpK/bJW8VILg7ANAUpnwxxeTC8hUw1W8n/kd8EZf7o="),
         ("AUTH_URL", "http://auth-service"),
         ("ML_URL", "http://ml-service"),
     ];
@@ -128,18 +158,16 @@ mod tests {
     }
 
     #[test]
-    fn play_money_is_for_development() {
+    fn what_is_for_the_sandbox_is_for_development() {
         Config::from_env(Env::from_pairs(PAIRS)).unwrap();
-        let rail = PAIRS.into_iter().chain([("SANDBOX_RAIL", "true")]);
-        let problems = Config::from_env(Env::from_pairs(rail.clone()))
-            .unwrap_err()
-            .to_string();
-        assert!(problems.contains("SANDBOX_RAIL is on"), "{problems}");
-        let development = rail.chain([("FLOWLET_ENV", "development")]);
-        assert!(
-            Config::from_env(Env::from_pairs(development))
-                .unwrap()
-                .sandbox_rail
-        );
+        for name in ["SANDBOX_RAIL", "SANDBOX_FAULTS", "WEBHOOK_ALLOW_PRIVATE_TARGETS"] {
+            let sandbox = PAIRS.into_iter().chain([(name, "true")]);
+            let problems = Config::from_env(Env::from_pairs(sandbox.clone()))
+                .unwrap_err()
+                .to_string();
+            assert!(problems.contains(&format!("{name} is on")), "{problems}");
+            let development = sandbox.chain([("FLOWLET_ENV", "development")]);
+            Config::from_env(Env::from_pairs(development)).unwrap();
+        }
     }
 }

@@ -8,7 +8,8 @@
 //! - [`lane`]: the one way in which money moves; [`book`] holds the rules it decides by
 //! - [`idempotency_key`]: requests that can be repeated safely
 //! - [`integrity`]: proof that the books balance, on a schedule and on demand
-//! - [`event`]: the facts that concern a user's accounts, to be read one after the other
+//! - [`event`]: the facts that concern a user's accounts, to be read one after the other; [`webhook`]: the same, sent to URLs of
+//!   the user's
 //! - [`block`], [`checkpoint`]: what was committed, so that it cannot be changed unseen; [`proof`]: showing it to others
 //! - [`audit`]: what was changed by hand, in a chain of hashes
 //! - [`outbox`]: facts on their way to other services; [`late_scoring`], [`upkeep`]: work on a timer
@@ -38,6 +39,7 @@ pub mod state;
 mod telemetry;
 pub mod transfer;
 pub mod upkeep;
+pub mod webhook;
 
 use std::net::TcpListener;
 
@@ -100,6 +102,12 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let lanes = Lanes::start(config.lanes, &db, &scorer, &policy, &background, &served);
     background.spawn(outbox::relay(db.clone(), ml.clone(), shutdown.clone()));
     background.spawn(event::feed::run(db.clone(), shutdown.clone()));
+    background.spawn(webhook::delivery::run(
+        db.clone(),
+        config.clock.clone(),
+        config.webhooks.clone(),
+        shutdown.clone(),
+    )?);
     background.spawn(late_scoring::run(db.clone(), scorer, shutdown.clone()));
     background.spawn(hold::expiry::run(db.clone(), lanes.clone(), shutdown.clone()));
     background.spawn(schedule::runner::run(
@@ -108,8 +116,12 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         config.clock.clone(),
         shutdown.clone(),
     ));
-    background.spawn(upkeep::run(db.clone(), shutdown.clone()));
     background.spawn(checkpoint::run(db.clone(), signing_key, shutdown.clone()));
+    background.spawn(upkeep::run(
+        db.clone(),
+        config.webhooks.keys.clone(),
+        shutdown.clone(),
+    ));
     background.spawn(integrity::schedule::run(
         db.clone(),
         config.integrity_interval,
@@ -118,7 +130,13 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     background.close();
 
     let readiness = readiness(&db, &lanes);
-    let state = web::Data::new(State::new(db, lanes, config.clock.clone(), config.sandbox_rail));
+    let state = web::Data::new(State::new(
+        db,
+        lanes,
+        config.clock.clone(),
+        config.sandbox_rail,
+        config.webhooks.clone(),
+    ));
     let verifier = AccessTokenVerifier::from_auth_service(SERVICE, auth, config.clock.clone());
     let verifier = web::Data::new(verifier);
     let tokens = web::Data::new(tokens);

@@ -5,7 +5,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
     audit, checkpoint, event, hold, idempotency_key, integrity, ledger_account, payment, posting, proof,
-    schedule, transfer,
+    schedule, transfer, webhook,
 };
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -35,6 +35,17 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(payment::create_deposit)
         .service(payment::create_withdrawal)
         .service(event::handlers::list_events)
+        .service(webhook::handlers::create_webhook_endpoint)
+        .service(webhook::handlers::list_webhook_endpoints)
+        .service(webhook::handlers::get_webhook_endpoint)
+        .service(webhook::handlers::change_webhook_endpoint)
+        .service(webhook::handlers::delete_webhook_endpoint)
+        .service(webhook::handlers::rotate_webhook_secret)
+        .service(webhook::handlers::enable_webhook_endpoint)
+        .service(webhook::handlers::disable_webhook_endpoint)
+        .service(webhook::deliveries::test_webhook_endpoint)
+        .service(webhook::deliveries::list_webhook_deliveries)
+        .service(webhook::deliveries::replay_webhook_events)
         .service(idempotency_key::get_idempotency_key)
         .service(integrity::handlers::check_integrity)
         .service(audit::handlers::list_audit_log)

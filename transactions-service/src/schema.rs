@@ -241,6 +241,39 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    webhook_deliveries (id) {
+        id -> Uuid,
+        endpoint_id -> Uuid,
+        event_id -> Uuid,
+        kind -> Text,
+        account_id -> Nullable<Uuid>,
+        status -> Text,
+        attempts -> Jsonb,
+        next_attempt_at -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    webhook_endpoints (id) {
+        id -> Uuid,
+        holder_id -> Uuid,
+        url -> Text,
+        description -> Nullable<Text>,
+        types -> Array<Nullable<Text>>,
+        faults -> Array<Nullable<Text>>,
+        secret -> Bytea,
+        previous_secret -> Nullable<Bytea>,
+        previous_secret_until -> Nullable<Timestamptz>,
+        disabled_because -> Nullable<Text>,
+        failing_since -> Nullable<Timestamptz>,
+        due_at -> Nullable<Timestamptz>,
+        leased_until -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     audit_log,
     blocks,
@@ -259,4 +292,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     transfer_labels,
     transfer_parties,
     transfers,
+    webhook_deliveries,
+    webhook_endpoints,
 );

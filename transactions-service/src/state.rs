@@ -7,6 +7,7 @@ use shared::id::AccountId;
 use shared::{Clock, Currency, Db};
 
 use crate::lane::Lanes;
+use crate::webhook::delivery::Webhooks;
 
 pub struct State {
     pub db: Db,
@@ -14,16 +15,18 @@ pub struct State {
     pub clock: Clock,
     /// Whether money can be made to enter and leave over the sandbox rail.
     pub sandbox_rail: bool,
+    pub webhooks: Webhooks,
     clearing_accounts: RwLock<HashMap<Currency, AccountId>>,
 }
 
 impl State {
-    pub fn new(db: Db, lanes: Lanes, clock: Clock, sandbox_rail: bool) -> Self {
+    pub fn new(db: Db, lanes: Lanes, clock: Clock, sandbox_rail: bool, webhooks: Webhooks) -> Self {
         Self {
             db,
             lanes,
             clock,
             sandbox_rail,
+            webhooks,
             clearing_accounts: RwLock::default(),
         }
     }

@@ -12,6 +12,7 @@ pub fn start(lanes: usize) {
     telemetry::start_metrics(SERVICE);
     describe_lanes(lanes);
     describe_outbox();
+    describe_webhooks();
     describe_gauge!(
         "ledger_integrity_ok",
         "Whether all checks of the books held when they were last run"
@@ -118,4 +119,28 @@ fn describe_outbox() {
         "outbox_relay_failures_total",
         "Attempts to relay facts that failed",
     );
+}
+
+fn describe_webhooks() {
+    describe_counter!(
+        "webhook_deliveries_total",
+        "Attempts to deliver a webhook, by what became of the delivery"
+    );
+    for outcome in ["delivered", "retried", "failed"] {
+        counter!("webhook_deliveries_total", "outcome" => outcome).increment(0);
+    }
+    histogram(
+        "webhook_delivery_duration_seconds",
+        "From the request to the end of the receiver's answer",
+    );
+    describe_gauge!(
+        "webhook_pending_deliveries",
+        "Webhooks that are not delivered yet; more than 100,000 are not counted"
+    );
+    describe_gauge!(
+        "webhook_lag_seconds",
+        "How long an endpoint for which something is due has waited for its turn"
+    );
+    gauge!("webhook_pending_deliveries").set(0);
+    gauge!("webhook_lag_seconds").set(0);
 }

@@ -1,17 +1,19 @@
-//! Work by the clock that no request waits for: the partitions of the coming months, and keys that have had their time.
+//! Work by the clock that no request waits for: the partitions of the coming months, keys, deliveries and
+//! secrets that have had their time.
 
 use std::time::Duration;
 
 use diesel::sql_types::{BigInt, Integer};
 use diesel::{QueryResult, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use shared::{ApiError, Db};
+use shared::{ApiError, Db, FieldKeys};
 use tokio_util::sync::CancellationToken;
 
 use crate::idempotency_key::KEPT_DAYS;
+use crate::webhook;
 
 const PAUSE: Duration = Duration::from_secs(600);
-/// How many keys one statement deletes, so that it never holds its locks for long.
+/// How many rows one statement deletes, so that it never holds its locks for long.
 const BATCH: i64 = 5000;
 
 diesel::define_sql_function! {
@@ -19,9 +21,9 @@ diesel::define_sql_function! {
     fn create_month_partitions(months_ahead: diesel::sql_types::Integer);
 }
 
-pub async fn run(db: Db, shutdown: CancellationToken) {
+pub async fn run(db: Db, webhook_keys: FieldKeys, shutdown: CancellationToken) {
     while !shutdown.is_cancelled() {
-        if let Err(error) = upkeep(&db).await {
+        if let Err(error) = upkeep(&db, &webhook_keys).await {
             tracing::warn!(error = %error, "upkeep did not finish; it is tried again");
         }
         tokio::select! {
@@ -31,12 +33,15 @@ pub async fn run(db: Db, shutdown: CancellationToken) {
     }
 }
 
-async fn upkeep(db: &Db) -> Result<(), ApiError> {
+async fn upkeep(db: &Db, webhook_keys: &FieldKeys) -> Result<(), ApiError> {
     let mut conn = db.connection().await?;
     diesel::select(create_month_partitions(12))
         .execute(&mut conn)
         .await?;
     while delete_old_keys(&mut conn).await? > 0 {}
+    while webhook::queries::delete_old_deliveries(&mut conn, BATCH).await? > 0 {}
+    webhook::queries::forget_previous_secrets(&mut conn).await?;
+    while webhook::queries::encrypt_anew(&mut conn, webhook_keys).await? > 0 {}
     Ok(())
 }
 

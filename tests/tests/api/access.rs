@@ -30,7 +30,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 48] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 59] = [
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
@@ -191,6 +191,53 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 48] = [
         Refused(422, "account_not_found"),
     ),
     ("GET /api/v1/events", None, ShowsNothing),
+    ("POST /api/v1/webhook-endpoints", Some(new_endpoint), OnlyOwn),
+    ("GET /api/v1/webhook-endpoints", None, ShowsNothing),
+    (
+        "GET /api/v1/webhook-endpoints/{webhook_endpoint_id}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "PATCH /api/v1/webhook-endpoints/{webhook_endpoint_id}",
+        Some(new_endpoint),
+        Refused(404, "not_found"),
+    ),
+    (
+        "DELETE /api/v1/webhook-endpoints/{webhook_endpoint_id}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/webhook-endpoints/{webhook_endpoint_id}/rotate-secret",
+        Some(nothing),
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/webhook-endpoints/{webhook_endpoint_id}/enable",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/webhook-endpoints/{webhook_endpoint_id}/disable",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/webhook-endpoints/{webhook_endpoint_id}/test",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "GET /api/v1/webhook-endpoints/{webhook_endpoint_id}/deliveries",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/webhook-endpoints/{webhook_endpoint_id}/replay",
+        Some(replay),
+        Refused(404, "not_found"),
+    ),
     (
         "GET /api/v1/idempotency-keys/{key}",
         None,
@@ -217,6 +264,7 @@ struct Owned {
     transfer_id: String,
     hold_id: String,
     schedule_id: String,
+    webhook_endpoint_id: String,
     key: String,
 }
 
@@ -237,8 +285,14 @@ impl Owned {
             .post_with_key("/api/v1/transfer-schedules", &new_key(), schedule)
             .await
             .must_be(201);
+        let endpoint = json!({ "url": "http://127.0.0.1:9/owned" });
+        let endpoint = owner
+            .post("/api/v1/webhook-endpoints", endpoint)
+            .await
+            .must_be(201);
         Self {
             owner,
+            webhook_endpoint_id: endpoint["id"].as_str().unwrap().to_owned(),
             account_id,
             other_account_id,
             transfer_id: made["id"].as_str().unwrap().to_owned(),
@@ -255,6 +309,7 @@ impl Owned {
             .replace("{transfer_id}", &self.transfer_id)
             .replace("{hold_id}", &self.hold_id)
             .replace("{schedule_id}", &self.schedule_id)
+            .replace("{webhook_endpoint_id}", &self.webhook_endpoint_id)
             .replace("{key}", &self.key)
             .replace("{number}", "1");
         assert!(
@@ -323,6 +378,18 @@ fn part(_: &Owned) -> Value {
 
 fn reversal(_: &Owned) -> Value {
     json!({ "description": "Not mine" })
+}
+
+fn new_endpoint(_: &Owned) -> Value {
+    json!({ "url": "http://127.0.0.1:9/" })
+}
+
+fn nothing(_: &Owned) -> Value {
+    json!({})
+}
+
+fn replay(_: &Owned) -> Value {
+    json!({ "event_id": shared::id::EventId::new() })
 }
 
 fn batch(owned: &Owned) -> Value {
@@ -428,6 +495,7 @@ async fn nobody_reaches_what_is_somebody_elses() {
                     &owned.account_id,
                     &owned.other_account_id,
                     &owned.transfer_id,
+                    &owned.webhook_endpoint_id,
                     &owned.owner.user_id,
                 ] {
                     assert!(!text.contains(id.as_str()), "{operation} shows {id}: {text}");

@@ -28,3 +28,4 @@ mod searches;
 mod sessions;
 mod tokens;
 mod transfers;
+mod webhooks;

@@ -183,6 +183,15 @@ impl Visitor {
         text_of(&self.post("/api/v1/accounts", &account).await.must_be(201), "id")
     }
 
+    /// Nobody listens there.
+    async fn make_webhook_endpoint(&mut self) {
+        let url = "http://127.0.0.1:9/of-quillfeather?token=of-quillfeather";
+        let body = json!({ "url": url });
+        let made = self.post("/api/v1/webhook-endpoints", &body).await.must_be(201);
+        self.private.add("of-quillfeather");
+        self.private.add(made["secret"].as_str().unwrap());
+    }
+
     async fn transfer(&mut self, from: &str, to: &str, amount: i64) -> Answer {
         let mut transfer = transfer_body(from, to, amount, "USD");
         transfer["description"] = DESCRIPTION.into();
@@ -238,6 +247,7 @@ async fn nothing_private_is_logged_and_every_request_can_be_followed() {
     visitor.be_somebody(email).await;
     visitor.make_mistakes(email).await;
     let (from, to) = (visitor.open_account().await, visitor.open_account().await);
+    visitor.make_webhook_endpoint().await;
     let deposit = json!({ "account_id": from, "amount": DEPOSIT, "currency": "USD" });
     visitor
         .post("/api/v1/payments/deposits", &deposit)
@@ -300,6 +310,7 @@ async fn nothing_private_is_logged_and_every_request_can_be_followed() {
 fn add_secrets_of(platform: &Platform, private: &mut Private) {
     let secrets = &platform.server.secrets;
     private.add(&secrets.service_secret);
+    private.add(&secrets.webhook_keys);
     private.add(secrets.signing_key.lines().nth(1).unwrap());
     private.add(secrets.checkpoint_signing_key.lines().nth(1).unwrap());
     for schema in Service::ALL.into_iter().filter_map(Service::schema) {

@@ -50,7 +50,8 @@ fn catalogue(service: Service) -> BTreeSet<&'static str> {
              lane_rejected_total lane_score_duration_seconds lane_scores_missed_total
              ledger_checkpoint_lag_seconds ledger_integrity_check_ok ledger_integrity_last_run_timestamp_seconds ledger_integrity_ok
              outbox_lag_seconds outbox_pending_events outbox_relay_failures_total outbox_relayed_total
-             schedule_runs_total schedules_lag_seconds transfers_total",
+             schedule_runs_total schedules_lag_seconds transfers_total
+             webhook_deliveries_total webhook_delivery_duration_seconds webhook_lag_seconds webhook_pending_deliveries",
         ],
         Service::Ml => &[
             OF_A_DATABASE,

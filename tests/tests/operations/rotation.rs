@@ -162,6 +162,7 @@ async fn every_secret_is_replaced_under_load_and_no_request_fails() {
     replace_the_database_passwords(&installation, &platform, &traffic).await;
     replace_the_field_keys(&installation, &platform, &traffic).await;
     replace_the_checkpoint_key(&installation, &platform, &traffic).await;
+    replace_the_webhook_keys(&installation, &platform, &traffic).await;
     replace_the_signing_key(&installation, &platform, &newcomers).await;
     println!("{}", traffic.finish(&platform).await);
     retire_the_signing_key(&installation, &platform, &newcomers).await;
@@ -263,6 +264,38 @@ async fn replace_the_checkpoint_key(installation: &Installation, platform: &Plat
         flowlet_verify::note::open(note, &keys).unwrap();
     }
     assert_eq!(published.matches("key_id").count(), 2, "{published}");
+}
+
+/// A secret that was encrypted under the first key signs after that key is gone.
+async fn replace_the_webhook_keys(installation: &Installation, platform: &Platform, traffic: &Traffic) {
+    let owner = platform.register("webhook-owner").await;
+    let endpoint = json!({ "url": "http://127.0.0.1:9/" });
+    let made = owner
+        .post("/api/v1/webhook-endpoints", endpoint)
+        .await
+        .must_be(201);
+    let path = format!("/api/v1/webhook-endpoints/{}", text_of(&made, "id"));
+    for step in ["publish", "sign", "retire"] {
+        installation.rotate("webhook-keys", step).unwrap();
+        restart(platform, &[Service::Transactions]).await;
+        traffic.wait_for(10).await;
+        if step == "sign" {
+            let query = "SELECT FROM transactions.webhook_endpoints WHERE get_byte(secret, 2) <> 2";
+            let sql = platform.sql().await;
+            eventually("the secret is encrypted anew", async || {
+                sql.query(query, &[]).await.unwrap().is_empty().then_some(())
+            })
+            .await;
+        }
+    }
+    let owner = owner.log_in_again().await;
+    owner.post_empty(&format!("{path}/test")).await.must_be(202);
+    // Nobody listens there, but it got as far as a signed request.
+    eventually("a delivery was tried", async || {
+        let log = owner.get(&format!("{path}/deliveries")).await.must_be(200);
+        (log["data"][0]["attempts"][0]["error"] == "no connection").then_some(())
+    })
+    .await;
 }
 
 async fn replace_the_signing_key(installation: &Installation, platform: &Platform, newcomers: &Newcomers) {

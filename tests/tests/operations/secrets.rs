@@ -18,7 +18,10 @@ async fn a_new_installation_runs_in_production_with_what_the_scripts_make() {
     for service in Service::ALL {
         builder = builder.set(service, "FLOWLET_ENV", "production");
     }
-    let builder = builder.set(Service::Transactions, "SANDBOX_RAIL", "false");
+    let sandbox = ["SANDBOX_RAIL", "SANDBOX_FAULTS", "WEBHOOK_ALLOW_PRIVATE_TARGETS"];
+    let builder = sandbox.into_iter().fold(builder, |builder, name| {
+        builder.set(Service::Transactions, name, "false")
+    });
     let platform = builder.start().await.unwrap();
     let ada = platform.register("ada").await;
     let account = ada.open_account("USD").await;
@@ -94,6 +97,17 @@ const WRONG: [(Service, &[Wrong]); 5] = [
             ("AUTH_URL", "http://auth.example.com", "outside of the cluster"),
             ("ML_URL", "ml-service:8084", "is not a base URL"),
             ("SANDBOX_RAIL", "true", "make money out of nothing"),
+            ("SANDBOX_FAULTS", "true", "go wrong on purpose"),
+            (
+                "WEBHOOK_ALLOW_PRIVATE_TARGETS",
+                "true",
+                "into the private network",
+            ),
+            (
+                "WEBHOOK_KEYS",
+                "1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+                "hardly any different characters",
+            ),
         ],
     ),
     (
@@ -187,7 +201,7 @@ fn a_step_of_a_rotation_is_refused_out_of_order() {
     let path = directory.to_str().unwrap();
     script("create.sh", &[path, "localhost/flowlet"]).unwrap();
     let rotate = |what: &str, step: &str| script("rotate.sh", &[path, what, step]);
-    for what in ["signing-key", "service-secrets"] {
+    for what in ["signing-key", "service-secrets", "webhook-keys"] {
         for step in ["sign", "retire", "hasten"] {
             rotate(what, step).unwrap_err();
         }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::queries::{self, AccountFeed, Fact, NewEvent};
 use super::{EventType, accounts_of};
+use crate::webhook;
 
 const BATCH: u16 = 1000;
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
@@ -110,6 +111,7 @@ async fn append(conn: &mut AsyncPgConnection, up_to: i64) -> Result<usize, ApiEr
     let accounts = queries::account_feeds(conn, accounts).await?;
     let events = number(&concerned, &accounts);
     queries::insert(conn, &events).await?;
+    webhook::queries::deliver(conn, &events).await?;
     queries::move_place(conn, last.sequence).await?;
     Ok(facts.len())
 }

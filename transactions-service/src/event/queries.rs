@@ -56,10 +56,13 @@ pub async fn new_xid(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
     diesel::select(xid).get_result(conn).await
 }
 
-/// Whether this transaction and all older ones have ended.
+/// Whether this transaction and all older ones have ended. After a crash PostgreSQL may count on from before an id that it gave
+/// out; then all that was running has ended with it.
 pub async fn have_ended(conn: &mut AsyncPgConnection, xid: i64) -> QueryResult<bool> {
     let oldest_running = sql::<BigInt>("pg_snapshot_xmin(pg_current_snapshot())::text::bigint");
-    diesel::select(oldest_running.gt(xid)).get_result(conn).await
+    let next = sql::<BigInt>("pg_snapshot_xmax(pg_current_snapshot())::text::bigint");
+    let ended = oldest_running.gt(xid).or(next.le(xid));
+    diesel::select(ended).get_result(conn).await
 }
 
 /// Facts after one and up to another, oldest first.

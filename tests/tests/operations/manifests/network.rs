@@ -128,8 +128,13 @@ fn is_peer(selector: &Value, peer: &Place) -> bool {
             !namespace.is_null() && selects(namespace, &names) && (pod.is_null() || selects(pod, labels))
         }
         Place::Address(address) => {
-            let network = selector["ipBlock"]["cidr"].as_str();
-            network.is_some_and(|network| network.parse::<ipnet::IpNet>().unwrap().contains(address))
+            let block = &selector["ipBlock"];
+            let contains = |network: &Value| {
+                let network = network.as_str();
+                network.is_some_and(|network| network.parse::<ipnet::IpNet>().unwrap().contains(address))
+            };
+            let mut except = block["except"].as_array().into_iter().flatten();
+            contains(&block["cidr"]) && !except.any(contains)
         }
     }
 }

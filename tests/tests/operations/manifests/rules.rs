@@ -390,6 +390,12 @@ pub const RULES: &[Rule] = &[
             change("NetworkPolicy", "transactions-service", "/spec/egress", "[]"),
             change(
                 "NetworkPolicy",
+                "transactions-service",
+                "/spec/egress/2/to/0/ipBlock/except",
+                "",
+            ),
+            change(
+                "NetworkPolicy",
                 "gateway",
                 "/spec/egress/0",
                 r#"{"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}"#,
@@ -810,6 +816,7 @@ pub const SECRET_VARIABLES: [&str; 10] = [
     "PREVIOUS_SIGNING_KEY",
     "SERVICE_SECRETS",
     "SIGNING_KEY",
+    "WEBHOOK_KEYS",
 ];
 
 fn secrets_are_only_referred_to(manifests: &Manifests) -> Vec<String> {
@@ -877,6 +884,8 @@ fn connections_are_the_arrows(manifests: &Manifests) -> Vec<String> {
         arrow(from.name(), to.name(), to.port());
     }
     arrow("ingress", Service::Gateway.name(), Service::Gateway.port());
+    // Webhooks.
+    arrow(Service::Transactions.name(), "internet", 443);
     for service in Service::ALL {
         arrow("prometheus", service.name(), service.port());
     }
