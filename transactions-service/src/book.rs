@@ -1482,7 +1482,7 @@ mod tests {
                     match action {
                         Action::Increment(by) => {
                             _ = book
-                                .increment_hold(id, &more(&book, id, by), &Scoring::Exempt, now)
+                                .increment_hold(id, &more(book, id, by), &Scoring::Exempt, now)
                                 .ok()
                         }
                         Action::Release(part) => drop(book.release_hold(id, part.map(amount))),

@@ -349,7 +349,7 @@ fn schedule(owned: &Owned) -> Value {
 
 /// A year from now, so that nothing of it happens here.
 fn schedule_of(from: &str, to: &str) -> Value {
-    let first_on = (chrono::Utc::now() + chrono::Duration::days(365)).date_naive();
+    let first_on = (shared::Clock::system().now() + chrono::Duration::days(365)).date_naive();
     json!({
         "transfer": transfer_body(from, to, 1, "USD"),
         "calendar": { "first_on": first_on, "at": "09:00", "time_zone": "UTC" },
