@@ -160,9 +160,10 @@ async fn delivery_with(customer: &Customer, endpoint: &Value, attempts: usize) -
     .await
 }
 
+/// Sent by two replicas, each event once, because nothing goes wrong.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_arrive_signed_in_order_and_as_they_can_be_read() {
-    let platform = Platform::start().await;
+    let platform = Platform::builder().replicas(2).start().await.unwrap();
     let (ada, ben) = (platform.register("ada").await, platform.register("ben").await);
     let from = ada.open_funded_account(10_000, "USD").await;
     let to = ben.open_account("USD").await;

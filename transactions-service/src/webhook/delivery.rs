@@ -21,6 +21,7 @@ use attempt::Sender;
 use leases::{Due, Leased};
 
 const PAUSE: Duration = Duration::from_millis(200);
+const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 /// How many endpoints one replica sends to at once.
 const ENDPOINTS: usize = 32;
@@ -64,20 +65,24 @@ async fn deliver_until_shutdown(deliverer: Arc<Deliverer>) {
     let mut measured: Option<Instant> = None;
     while !shutdown.is_cancelled() {
         while turns.try_join_next().is_some() {}
-        match deliverer.lease(ENDPOINTS.saturating_sub(turns.len())).await {
+        let pause = match deliverer.lease(ENDPOINTS.saturating_sub(turns.len())).await {
             Ok(leased) => {
                 for endpoint in leased {
                     turns.spawn(Arc::clone(&deliverer).serve(endpoint));
                 }
+                PAUSE
             }
-            Err(error) => tracing::warn!(error = %error, "webhooks wait for better times"),
-        }
+            Err(error) => {
+                tracing::warn!(error = %error, "webhooks wait for better times");
+                TROUBLE_PAUSE
+            }
+        };
         if measured.is_none_or(|at| at.elapsed() >= MEASURE_EVERY) {
             measured = Some(Instant::now());
             deliverer.measure().await;
         }
         tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(pause) => {}
             () = shutdown.cancelled() => {}
         }
     }
