@@ -23,6 +23,10 @@ use crate::limits::Charges;
 use crate::routes::{self, Access, Service};
 use crate::state::{Gateway, Upstream};
 
+/// From the first byte sent to the last received.
+const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for a file, which takes as long as its reader does.
+const FILE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -135,7 +139,9 @@ fn outgoing(
         reqwest::Method::from_bytes(request.method().as_str().as_bytes()).map_err(ApiError::internal)?;
     let mut outgoing = reqwest::Request::new(method, url);
     *outgoing.headers_mut() = headers::proxy_headers(request, client, trusted);
-    *outgoing.timeout_mut() = Some(routes::answer_timeout(uri.path()));
+    if uri.path().ends_with("/export") {
+        *outgoing.timeout_mut() = Some(FILE_TIMEOUT);
+    }
     if !body.is_empty() {
         *outgoing.body_mut() = Some(body.into());
     }
@@ -245,7 +251,7 @@ fn worker_client() -> Result<reqwest::Client, ApiError> {
             if let Some(client) = cell.get() {
                 return Ok(client.clone());
             }
-            let client = http_client::connection_pool(routes::answer_timeout(""))?;
+            let client = http_client::connection_pool(UPSTREAM_TIMEOUT)?;
             Ok(cell.get_or_init(|| client).clone())
         })
         .map_err(|error: anyhow::Error| ApiError::internal(error))

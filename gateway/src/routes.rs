@@ -1,7 +1,5 @@
 //! The table of what is reachable from outside. Nothing else of a service is: not `/internal`, not its `/metrics`.
 
-use std::time::Duration;
-
 use actix_web::guard::{GuardContext, fn_guard};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Bytes, Data, ServiceConfig};
@@ -74,16 +72,6 @@ pub fn max_body_bytes(path: &str) -> usize {
     match path {
         TRANSFER_BATCHES => 1024 * 1024,
         _ => shared::json::MAX_BODY_BYTES,
-    }
-}
-
-/// How long an answer may take, from the first byte of the request to the last of the answer. A file takes as long as its
-/// reader does.
-pub fn answer_timeout(path: &str) -> Duration {
-    if path.ends_with("/export") {
-        Duration::from_secs(3600)
-    } else {
-        Duration::from_secs(30)
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use chrono::{DateTime, Duration, Utc};
+use chrono::{DateTime, Datelike, Duration, Utc};
+use serde::{Deserialize, Deserializer};
 
 /// Tells the time. In a test it can be moved forward; in production it is the system's.
 #[derive(Clone, Debug, Default)]
@@ -29,4 +30,16 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         self.offset_ms.fetch_add(by.num_milliseconds(), Ordering::Relaxed);
     }
+}
+
+/// A moment that a request may name, in the years 1 to 9999: no more than the database and every format can hold. For
+/// `#[serde(default, deserialize_with)]`.
+pub fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+    let moment = Option::<DateTime<Utc>>::deserialize(deserializer)?;
+    if moment.is_some_and(|it| !(1..=9999).contains(&it.year())) {
+        return Err(serde::de::Error::custom(
+            "expected a moment in the years 1 to 9999",
+        ));
+    }
+    Ok(moment)
 }

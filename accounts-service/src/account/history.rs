@@ -45,11 +45,14 @@ pub async fn list_account_postings(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ExportPostings {
+    #[param(inline)]
     format: Format,
     direction: Option<Direction>,
     /// Only those booked at this moment (RFC 3339) or later.
+    #[serde(default, deserialize_with = "shared::clock::moment")]
     posted_from: Option<DateTime<Utc>>,
     /// Only those booked before this moment.
+    #[serde(default, deserialize_with = "shared::clock::moment")]
     posted_before: Option<DateTime<Utc>>,
 }
 

@@ -109,8 +109,10 @@ pub struct ListPostings {
     pub after: Option<Cursor<i64>>,
     pub direction: Option<Direction>,
     /// Only those booked at this moment (RFC 3339) or later.
+    #[serde(default, deserialize_with = "crate::clock::moment")]
     pub posted_from: Option<DateTime<Utc>>,
     /// Only those booked before this moment.
+    #[serde(default, deserialize_with = "crate::clock::moment")]
     pub posted_before: Option<DateTime<Utc>>,
 }
 
@@ -138,6 +140,7 @@ fn moment(moment: DateTime<Utc>) -> String {
 #[into_params(parameter_in = Query)]
 pub struct AskBalance {
     /// A moment (RFC 3339) that is not in the future; now unless told.
+    #[serde(default, deserialize_with = "crate::clock::moment")]
     pub as_of: Option<DateTime<Utc>>,
 }
 

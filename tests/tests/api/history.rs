@@ -82,7 +82,13 @@ async fn a_balance_as_of_a_moment_is_what_was_booked_until_then() {
         .get(&format!("{path}{tomorrow}"))
         .await
         .must_be_problem(422, "as_of_in_future");
-    for query in ["yesterday", "", "2026-11-22"] {
+    for query in [
+        "yesterday",
+        "",
+        "2026-11-22",
+        "-4800-01-01T00:00:00Z",
+        "%2B99999-01-01T00:00:00Z",
+    ] {
         customer
             .get(&format!("{path}{query}"))
             .await

@@ -50,7 +50,7 @@ impl From<PostingRow> for Posting {
 }
 
 pub struct Found {
-    /// At most one more than the page has.
+    /// One more than the page has, if there is another.
     pub rows: Vec<PostingRow>,
     /// The sequence at which the search was given up; `None` when it came to the end.
     pub given_up_at: Option<i64>,

@@ -48,8 +48,10 @@ pub struct Filter {
     /// Only those of at most this amount.
     pub max_amount: Option<Amount>,
     /// Only those made at this moment (RFC 3339) or later.
+    #[serde(default, deserialize_with = "shared::clock::moment")]
     pub created_from: Option<DateTime<Utc>>,
     /// Only those made before this moment.
+    #[serde(default, deserialize_with = "shared::clock::moment")]
     pub created_before: Option<DateTime<Utc>>,
     /// Only those with this reference.
     pub reference: Option<Reference>,
@@ -218,6 +220,8 @@ mod tests {
             "min_amount=1.5",
             "min_amount=2&max_amount=1",
             "created_from=yesterday",
+            "created_from=%2B10000-01-01T00:00:00Z",
+            "created_before=-0001-01-01T00:00:00Z",
             "created_from=2026-01-01T00:00:00Z&created_before=2026-01-01T00:00:00Z",
             "reference=",
             "account_id=acct_1",

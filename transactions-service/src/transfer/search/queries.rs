@@ -22,7 +22,7 @@ const LOOKED_THROUGH: i64 = 2000;
 const CHUNK: usize = 250;
 
 pub struct Found {
-    /// At most one more than the page has.
+    /// More than the page has, if there is another.
     pub rows: Vec<TransferRow>,
     /// Where the search was given up; `None` when it came to the end.
     pub given_up_at: Option<TransferId>,
