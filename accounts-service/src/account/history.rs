@@ -45,6 +45,7 @@ pub async fn list_account_postings(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ExportPostings {
+    #[param(inline)]
     format: Format,
     direction: Option<Direction>,
     /// Only those booked at this moment (RFC 3339) or later.

@@ -67,6 +67,7 @@ pub async fn list_transfers(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ExportTransfers {
+    #[param(inline)]
     format: Format,
 }
 
