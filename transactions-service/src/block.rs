@@ -36,6 +36,7 @@ pub struct NewBlock {
     pub root: Hash,
     pub transfer_ids: Vec<TransferId>,
     pub leaves: Vec<Hash>,
+    pub created_at: DateTime<Utc>,
     hash: Hash,
 }
 
@@ -60,7 +61,7 @@ impl Chain {
             previous_hash: self.previous_hash,
             root: merkle::root(&leaves),
             facts: u64::try_from(leaves.len()).ok().filter(|facts| *facts > 0)?,
-            created_at: time_word(writes.now),
+            created_at: time_word(writes.posted_at),
         };
         Some(NewBlock {
             id,
@@ -70,6 +71,7 @@ impl Chain {
             root: block.root,
             transfer_ids: facts.into_iter().map(|(id, _)| id).collect(),
             leaves,
+            created_at: writes.posted_at,
             hash: block.hash(),
         })
     }
@@ -97,7 +99,7 @@ fn facts_of(writes: &Writes) -> Vec<(TransferId, Fact)> {
     let mut postings: HashMap<TransferId, Vec<Posting>> = HashMap::new();
     for posting in &writes.postings {
         let of_transfer = postings.entry(posting.transfer_id).or_default();
-        of_transfer.push(posting_of(&posting.leg, writes.now));
+        of_transfer.push(posting_of(&posting.leg, writes.posted_at));
     }
     let mut fact = |order: &TransferOrder, record: &TransferRecord, decided_by: Option<UserId>| {
         let postings = postings.remove(&order.id).unwrap_or_default();
@@ -157,7 +159,7 @@ fn fact_of(
     }
 }
 
-fn posting_of(leg: &book::Leg, now: DateTime<Utc>) -> Posting {
+fn posting_of(leg: &book::Leg, posted_at: DateTime<Utc>) -> Posting {
     Posting {
         account_id: leg.account_id.to_string(),
         direction: direction_word(leg.direction).to_owned(),
@@ -165,7 +167,7 @@ fn posting_of(leg: &book::Leg, now: DateTime<Utc>) -> Posting {
         currency: leg.currency.code().to_owned(),
         sequence: leg.sequence,
         balance_after: leg.balance_after,
-        posted_at: time_word(now),
+        posted_at: time_word(posted_at),
     }
 }
 

@@ -183,7 +183,7 @@ impl Batch {
         );
         let writes = Writes {
             xid: opened.xid,
-            now: opened.now,
+            posted_at: opened.now,
             ..Writes::default()
         };
         Self {

@@ -379,7 +379,7 @@ const INSERT_EVENTS: &str = "
 
 const INSERT_BLOCK: &str = "
     INSERT INTO blocks (id, chain_id, height, previous_hash, root, transfer_ids, leaves, created_at)
-    VALUES ($1::uuid, $2::uuid, $3::bigint, $4::bytea, $5::bytea, $6::uuid[], $7::bytea, now())";
+    VALUES ($1::uuid, $2::uuid, $3::bigint, $4::bytea, $5::bytea, $6::uuid[], $7::bytea, $8::timestamptz)";
 
 const APPEND_AUDIT: &str = "
     SELECT append_to_audit_log(actor, roles, action, subject, before::json, after::json, request_id)

@@ -93,8 +93,8 @@ pub struct NewEvent {
 #[derive(Default)]
 pub struct Writes {
     pub xid: i64,
-    /// The transaction's time.
-    pub now: DateTime<Utc>,
+    /// The time of its postings, and of its block.
+    pub posted_at: DateTime<Utc>,
     pub keys: Vec<NewKey>,
     pub transfers: Vec<NewTransfer>,
     pub parties: Vec<NewParty>,
@@ -264,6 +264,7 @@ fn block_table(block: &NewBlock) -> Table<'static> {
             Box::new(block.root.0.to_vec()),
             Box::new(transfer_ids),
             Box::new(block.leaf_bytes()),
+            Box::new(block.created_at),
         ],
     }
 }
