@@ -36,6 +36,7 @@ pub struct NewBlock {
     pub root: Hash,
     pub transfer_ids: Vec<TransferId>,
     pub leaves: Vec<Hash>,
+    pub created_at: DateTime<Utc>,
     hash: Hash,
 }
 
@@ -70,6 +71,7 @@ impl Chain {
             root: block.root,
             transfer_ids: facts.into_iter().map(|(id, _)| id).collect(),
             leaves,
+            created_at: writes.posted_at,
             hash: block.hash(),
         })
     }

@@ -1448,12 +1448,18 @@ mod tests {
                 }
                 Step::Settle { index, approve } if index < self.in_review.len() => {
                     let (order, holds) = self.in_review.remove(index);
-                    if approve {
-                        let verdict = book.approve(&order, &holds).unwrap();
-                        self.record(book, order, verdict)
-                    } else {
+                    if !approve {
                         book.reject(&order, &holds).unwrap();
-                        vec![]
+                        return vec![];
+                    }
+                    match book.approve(&order, &holds) {
+                        Ok(verdict) => self.record(book, order, verdict),
+                        // What it asked for may not hold any more. Then it is still in review.
+                        Err(refusal) => {
+                            assert!(matches!(refusal, Refusal::ConditionFailed(_)), "{refusal:?}");
+                            self.in_review.push((order, holds));
+                            vec![]
+                        }
                     }
                 }
                 Step::Place {

@@ -13,9 +13,12 @@ CREATE TABLE blocks (
     CONSTRAINT one_leaf_for_each_fact CHECK (octet_length(leaves) = 32 * cardinality(transfer_ids)),
     CONSTRAINT chains_do_not_fork UNIQUE (chain_id, height)
 );
+-- Hashes and random ids cannot be compressed, so it is not tried.
+ALTER TABLE blocks ALTER COLUMN transfer_ids SET STORAGE EXTERNAL, ALTER COLUMN leaves SET STORAGE EXTERNAL;
 COMMENT ON TABLE blocks IS 'The facts of one transaction of the lane: the hash of each, the root of the tree over them, and the block before it that the same connection wrote. Never changed and never deleted.';
 COMMENT ON COLUMN blocks.transfer_ids IS 'Which transfer each leaf tells of.';
 COMMENT ON COLUMN blocks.leaves IS 'SHA-256 of each fact, one after the other.';
+COMMENT ON COLUMN blocks.created_at IS 'The time that its postings have, by which they are found.';
 COMMENT ON COLUMN blocks.xid IS 'Checkpoints take blocks in this order, once every older transaction has ended.';
 REVOKE UPDATE, DELETE ON blocks FROM transactions_runtime;
 CREATE TRIGGER blocks_are_immutable BEFORE UPDATE OR DELETE ON blocks

@@ -14,7 +14,7 @@ use crate::proof::export::Export;
 /// Checkpoints in a sample. Each is of a few seconds, so this is minutes of full load, or months of none.
 const CHECKPOINTS: i64 = 200;
 /// No sample goes on after this many facts; the rest of its checkpoint is still read.
-const MAX_FACTS: u64 = 20_000;
+const MAX_FACTS: u64 = 5_000;
 
 /// What does not fit, each naming the record.
 pub async fn violations(conn: &mut AsyncPgConnection) -> Result<Vec<String>, ApiError> {

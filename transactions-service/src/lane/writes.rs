@@ -95,6 +95,7 @@ pub struct NewEvent {
 #[derive(Default)]
 pub struct Writes {
     pub xid: i64,
+    /// The time of its postings, and of its block.
     pub posted_at: DateTime<Utc>,
     pub keys: Vec<NewKey>,
     pub transfers: Vec<NewTransfer>,
@@ -248,9 +249,7 @@ impl<'a> Columns<'a> {
                 |it| it.after.as_deref(),
                 |it| it.request_id.as_deref(),
             ),
-            block: block
-                .map(|block| block_table(block, writes.posted_at))
-                .unwrap_or_default(),
+            block: block.map(block_table).unwrap_or_default(),
         };
         columns.transfers.arrays.push(block_id());
         columns.reviews.arrays.push(block_id());
@@ -259,7 +258,7 @@ impl<'a> Columns<'a> {
 }
 
 /// One row, so its columns are no arrays.
-fn block_table(block: &NewBlock, created_at: DateTime<Utc>) -> Table<'static> {
+fn block_table(block: &NewBlock) -> Table<'static> {
     let transfer_ids: Vec<Uuid> = block.transfer_ids.iter().map(|id| id.uuid()).collect();
     Table {
         rows: 1,
@@ -271,7 +270,7 @@ fn block_table(block: &NewBlock, created_at: DateTime<Utc>) -> Table<'static> {
             Box::new(block.root.0.to_vec()),
             Box::new(transfer_ids),
             Box::new(block.leaf_bytes()),
-            Box::new(created_at),
+            Box::new(block.created_at),
         ],
     }
 }
