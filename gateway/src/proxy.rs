@@ -174,9 +174,15 @@ async fn send(
     }
     tokio::time::sleep(RETRY_PAUSE).await;
     match (first, attempt(upstream, build()?).await?) {
+        // What became of the first is not better known because the second found nobody, or was turned away before anybody looked
+        // for its key.
+        (first @ Failure::Lost(_), Ok(answer))
+            if answer.status().is_server_error() && !request.method().is_safe() =>
+        {
+            Err(first.into_refusal(upstream, request))
+        }
         (_, Ok(answer)) => Ok(answer),
         (_, Err(failure @ Failure::Lost(_))) => Err(failure.into_refusal(upstream, request)),
-        // What became of the first is not better known because the second found nobody.
         (first, Err(_)) => Err(first.into_refusal(upstream, request)),
     }
 }
@@ -331,6 +337,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, LimitsConfig};
     use actix_web::test::TestRequest;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn gateway(url: &str) -> Gateway {
         let limits = LimitsConfig {
@@ -364,6 +371,30 @@ mod tests {
         let problem = lost(upstream, &TestRequest::post().to_http_request(), error).problem();
         assert_eq!((problem.status, problem.code.as_str()), (504, "upstream_timeout"));
         assert_eq!(problem.outcome, Some(Outcome::Unknown));
+    }
+
+    /// The first request may have been applied, so that the second was turned away must not sound as if nothing had happened.
+    #[tokio::test]
+    async fn a_repetition_that_is_turned_away_leaves_the_outcome_unknown() {
+        let service = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", service.local_addr().unwrap());
+        tokio::spawn(async move {
+            for answer in [
+                "",
+                "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
+            ] {
+                let (mut connection, _) = service.accept().await.unwrap();
+                let mut request = [0; 1024];
+                assert!(connection.read(&mut request).await.unwrap() > 0);
+                connection.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let gateway = gateway(&url);
+        let upstream = gateway.upstream(Service::Transactions);
+        let request = TestRequest::post().uri("/api/v1/transfers").to_http_request();
+        let build = || Ok(reqwest::Request::new(reqwest::Method::POST, url.parse().unwrap()));
+        let problem = send(upstream, &request, true, build).await.unwrap_err().problem();
+        assert_eq!((problem.status, problem.outcome), (503, Some(Outcome::Unknown)));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Nothing moved.
+    /// This request moved nothing. With a 503 that says nothing about an earlier one under the same key, whose answer was lost.
     None,
     /// It moved; only the answer failed.
     Applied,

@@ -10,6 +10,7 @@ use shared::Db;
 use shared::clients::transactions::Limits;
 use shared::id::{AccountId, HoldId, TransferId, UserId};
 use shared::idempotency::IdempotencyKey;
+use tokio_postgres::types::FromSql;
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
@@ -217,12 +218,18 @@ impl Session {
     }
 }
 
+/// What cannot be read is no fault of the connection: trying again would fail again, and take the rest of the batch with it.
+fn read<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, StoreError> {
+    row.try_get(column)
+        .map_err(|error| StoreError::Rejected(shared::db::chain(&error)))
+}
+
 /// What is posted is dated when the locks are held: a transaction that began earlier may have got them later. And never before
 /// what is posted already, should the clock have been set back.
 fn posting_time(locked_at: DateTime<Utc>, accounts: &[Row]) -> Result<DateTime<Utc>, StoreError> {
     let mut time = locked_at;
     for account in accounts {
-        let last_changed_at: Option<DateTime<Utc>> = account.try_get(9)?;
+        let last_changed_at: Option<DateTime<Utc>> = read(account, 9)?;
         time = last_changed_at.map_or(time, |last| time.max(last));
     }
     Ok(time)
@@ -230,46 +237,45 @@ fn posting_time(locked_at: DateTime<Utc>, accounts: &[Row]) -> Result<DateTime<U
 
 fn locked_account(row: &Row, posted_at: DateTime<Utc>) -> Result<LockedAccount, StoreError> {
     let unreadable = |what: &str| StoreError::Rejected(format!("a ledger account has an unknown {what}"));
-    let kind = match row.try_get(1)? {
+    let kind = match read(row, 1)? {
         "customer" => AccountKind::Customer,
         "clearing" => AccountKind::Clearing,
         _ => return Err(unreadable("kind")),
     };
     Ok(LockedAccount {
-        id: AccountId::from_uuid(row.try_get(0)?),
+        id: AccountId::from_uuid(read(row, 0)?),
         kind,
-        holder_id: row.try_get::<_, Option<Uuid>>(2)?.map(UserId::from_uuid),
-        currency: row
-            .try_get::<_, &str>(3)?
+        holder_id: read::<Option<Uuid>>(row, 2)?.map(UserId::from_uuid),
+        currency: read::<&str>(row, 3)?
             .parse()
             .map_err(|_| unreadable("currency"))?,
-        status: parse_status(row.try_get(4)?).ok_or_else(|| unreadable("status"))?,
-        posted: row.try_get(5)?,
-        held: row.try_get(6)?,
-        floor: row.try_get(7)?,
-        version: row.try_get(8)?,
+        status: parse_status(read(row, 4)?).ok_or_else(|| unreadable("status"))?,
+        posted: read(row, 5)?,
+        held: read(row, 6)?,
+        floor: read(row, 7)?,
+        version: read(row, 8)?,
         limits: Limits {
-            per_transfer: row.try_get(10)?,
-            daily: row.try_get(11)?,
-            monthly: row.try_get(12)?,
+            per_transfer: read(row, 10)?,
+            daily: read(row, 11)?,
+            monthly: read(row, 12)?,
         },
         spent: Spent {
-            today: row.try_get(13)?,
-            this_month: row.try_get(14)?,
+            today: read(row, 13)?,
+            this_month: read(row, 14)?,
         }
-        .on(posted_at, row.try_get(9)?),
+        .on(posted_at, read(row, 9)?),
     })
 }
 
 fn locked_hold(row: &Row) -> Result<LockedHold, StoreError> {
-    let credit_account_id: Option<Uuid> = row.try_get(6)?;
+    let credit_account_id: Option<Uuid> = read(row, 6)?;
     Ok(LockedHold {
-        id: HoldId::from_uuid(row.try_get(0)?),
-        account_id: AccountId::from_uuid(row.try_get(1)?),
-        amount: row.try_get(2)?,
-        captured: row.try_get(3)?,
-        released: row.try_get(4)?,
-        expired: row.try_get(5)?,
+        id: HoldId::from_uuid(read(row, 0)?),
+        account_id: AccountId::from_uuid(read(row, 1)?),
+        amount: read(row, 2)?,
+        captured: read(row, 3)?,
+        released: read(row, 4)?,
+        expired: read(row, 5)?,
         terms: credit_account_id.map(|it| hold_terms(row, it)).transpose()?,
     })
 }
@@ -277,41 +283,40 @@ fn locked_hold(row: &Row) -> Result<LockedHold, StoreError> {
 fn hold_terms(row: &Row, credit_account_id: Uuid) -> Result<HoldTerms, StoreError> {
     Ok(HoldTerms {
         credit_account_id: AccountId::from_uuid(credit_account_id),
-        currency: row
-            .try_get::<_, &str>(7)?
+        currency: read::<&str>(row, 7)?
             .parse()
             .map_err(|_| StoreError::Rejected("a hold has an unknown currency".to_owned()))?,
-        description: row.try_get(8)?,
-        metadata: row.try_get(9)?,
-        expires_at: row.try_get(10)?,
-        capture_at: row.try_get(11)?,
-        created_at: row.try_get(12)?,
+        description: read(row, 8)?,
+        metadata: read(row, 9)?,
+        expires_at: read(row, 10)?,
+        capture_at: read(row, 11)?,
+        created_at: read(row, 12)?,
     })
 }
 
 fn locked_transfer(row: &Row) -> Result<LockedTransfer, StoreError> {
     Ok(LockedTransfer {
-        id: TransferId::from_uuid(row.try_get(0)?),
-        posted: row.try_get(1)?,
-        amount: row.try_get(2)?,
-        refunded: row.try_get(3)?,
-        reversal_id: row.try_get::<_, Option<Uuid>>(4)?.map(TransferId::from_uuid),
+        id: TransferId::from_uuid(read(row, 0)?),
+        posted: read(row, 1)?,
+        amount: read(row, 2)?,
+        refunded: read(row, 3)?,
+        reversal_id: read::<Option<Uuid>>(row, 4)?.map(TransferId::from_uuid),
     })
 }
 
 fn stored_key(row: &Row) -> Result<((UserId, IdempotencyKey), StoredKey), StoreError> {
-    let key = IdempotencyKey::parse(row.try_get(1)?)
+    let key = IdempotencyKey::parse(read(row, 1)?)
         .ok_or_else(|| StoreError::Rejected("a stored idempotency key is malformed".to_owned()))?;
-    let status: i16 = row.try_get(3)?;
+    let status: i16 = read(row, 3)?;
     let answer = Answer {
         status: u16::try_from(status).unwrap_or(500),
-        body: row.try_get::<_, String>(4)?.into(),
+        body: read::<String>(row, 4)?.into(),
         replayed: true,
     };
     Ok((
-        (UserId::from_uuid(row.try_get(0)?), key),
+        (UserId::from_uuid(read(row, 0)?), key),
         StoredKey {
-            fingerprint: row.try_get(2)?,
+            fingerprint: read(row, 2)?,
             answer,
         },
     ))

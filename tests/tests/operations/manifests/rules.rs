@@ -805,7 +805,7 @@ fn variables_are_known(manifests: &Manifests) -> Vec<String> {
 }
 
 /// What is told by a file only.
-pub const SECRET_VARIABLES: [&str; 10] = [
+pub const SECRET_VARIABLES: [&str; 11] = [
     "ADMIN_DATABASE_URL",
     "BLIND_INDEX_KEYS",
     "CHECKPOINT_SIGNING_KEY",
