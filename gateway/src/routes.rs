@@ -16,7 +16,7 @@ pub enum Service {
 }
 
 /// Paths and all below them, the same on both sides of the gateway. A longer one comes before its own prefix.
-const TABLE: [(&str, Service); 14] = [
+const TABLE: [(&str, Service); 15] = [
     ("/api/v1/transfers", Service::Transactions),
     ("/api/v1/holds", Service::Transactions),
     ("/api/v1/payments", Service::Transactions),
@@ -24,6 +24,7 @@ const TABLE: [(&str, Service); 14] = [
     ("/api/v1/transfer-schedules", Service::Transactions),
     ("/api/v1/events", Service::Transactions),
     ("/api/v1/webhook-endpoints", Service::Transactions),
+    ("/api/v1/sandbox", Service::Transactions),
     ("/api/v1/idempotency-keys", Service::Transactions),
     ("/api/v1/integrity", Service::Transactions),
     ("/api/v1/audit-log", Service::Transactions),

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use chrono::{DateTime, Datelike, Duration, Utc};
 use serde::{Deserialize, Deserializer};
 
-/// Tells the time. In a test it can be moved forward; in production it is the system's.
+/// Tells the time. In a test and in the sandbox it can be moved forward; in production it is the system's.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     offset_ms: Arc<AtomicI64>,
+    /// Of a separate clock: how much it is ahead of the one that it was made from.
+    ahead_ms: Option<Arc<AtomicI64>>,
 }
 
 impl Clock {
@@ -23,12 +25,26 @@ impl Clock {
             reason = "this is the one place that reads the system's clock"
         )]
         let now = Utc::now();
-        now + Duration::milliseconds(self.offset_ms.load(Ordering::Relaxed))
+        let ahead_ms = self
+            .ahead_ms
+            .as_ref()
+            .map_or(0, |ahead| ahead.load(Ordering::Relaxed));
+        let offset_ms = self.offset_ms.load(Ordering::Relaxed);
+        now + Duration::milliseconds(offset_ms.saturating_add(ahead_ms))
     }
 
-    /// Moves this clock, and every clone of it, forward. For tests of expiry.
+    /// A clock that follows this one, and can be moved forward by itself.
+    pub fn separate(&self) -> Self {
+        Self {
+            offset_ms: Arc::clone(&self.offset_ms),
+            ahead_ms: Some(Arc::default()),
+        }
+    }
+
+    /// Moves this clock, and every clone of it, forward: in tests of expiry, and in the sandbox.
     pub fn advance(&self, by: Duration) {
-        self.offset_ms.fetch_add(by.num_milliseconds(), Ordering::Relaxed);
+        let moved = self.ahead_ms.as_ref().unwrap_or(&self.offset_ms);
+        moved.fetch_add(by.num_milliseconds(), Ordering::Relaxed);
     }
 }
 
@@ -42,4 +58,24 @@ pub fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateT
         ));
     }
     Ok(moment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_separate_clock_follows_and_goes_ahead_alone() {
+        let clock = Clock::system();
+        let separate = clock.separate();
+        clock.advance(Duration::days(1));
+        separate.advance(Duration::days(2));
+        let ahead = |clock: &Clock| (clock.now() - Clock::system().now()).num_hours();
+        assert!((23..=24).contains(&ahead(&clock)), "{}", ahead(&clock));
+        assert!(
+            (71..=72).contains(&ahead(&separate.clone())),
+            "{}",
+            ahead(&separate)
+        );
+    }
 }

@@ -118,7 +118,7 @@ impl IntoResponses for CommonErrors {
             ("500", "`internal`: something went wrong on our side"),
             (
                 "503",
-                "`service_unavailable`, `database_unavailable`, `overloaded`: try again after `Retry-After`",
+                "`service_unavailable`, `database_unavailable`, `overloaded`: try again after `Retry-After`. `outcome_unknown`: it may have been done; send it again under the same `Idempotency-Key`",
             ),
         ])
     }

@@ -15,8 +15,8 @@
 //!   units; default none, and none for currencies that are not named
 //! - `INTEGRITY_INTERVAL_S`: how often all books are checked, by one replica for all; default 3600
 //! - `SANDBOX_RAIL`: `true` lets anybody deposit play money; default false, which production insists on
-//! - `SANDBOX_FAULTS`: `true` lets a webhook endpoint be sent to twice or out of order on purpose; default false, which
-//!   production insists on
+//! - `SANDBOX_FAULTS`: `true` lets partners make answers, holds, schedules and webhooks go wrong on purpose (`sandbox`); default false,
+//!   which production insists on
 //! - `WEBHOOK_KEYS`: what secrets of webhook endpoints are encrypted with in the database, `number:key` pairs separated by
 //!   commas, each key 32 bytes in base64; the first encrypts, all decrypt
 //! - `WEBHOOK_ALLOW_PRIVATE_TARGETS`: `true` lets webhooks be sent to private addresses, over HTTP and to any port; default
@@ -108,10 +108,7 @@ impl Config {
             );
         }
         if config.webhooks.sandbox_faults {
-            env.refuse_in_production(
-                "SANDBOX_FAULTS",
-                "is on, which makes webhooks go wrong on purpose",
-            );
+            env.refuse_in_production("SANDBOX_FAULTS", "is on, which makes things go wrong on purpose");
         }
         if config.webhooks.reach == Reach::Sandbox {
             env.refuse_in_production(

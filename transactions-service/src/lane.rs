@@ -35,6 +35,7 @@ use crate::hold::{HoldAction, HoldCommand, HoldOrder};
 use crate::idempotency_key::Claim;
 use crate::lane::batch::{ScoredJob, decide_all, score};
 use crate::lane::store::Store;
+use crate::sandbox::{self, AnswerFault};
 use crate::transfer::{ReviewDecision, TransferOrder};
 
 /// Requests that may wait in one lane. A full queue is a 503 at once, never an unbounded wait.
@@ -213,6 +214,7 @@ pub struct Policy {
 #[derive(Clone)]
 pub struct Lanes {
     queues: Vec<Queue>,
+    sandbox_faults: bool,
 }
 
 #[derive(Clone)]
@@ -262,7 +264,18 @@ impl Lanes {
                 queue
             })
             .collect();
-        Self { queues }
+        Self {
+            queues,
+            sandbox_faults: false,
+        }
+    }
+
+    /// Lets the names of keys make things go wrong.
+    pub fn with_sandbox_faults(self, sandbox_faults: bool) -> Self {
+        Self {
+            sandbox_faults,
+            ..self
+        }
     }
 
     /// Whether every lane still takes requests. A lane whose task has died never will, so its replica must be replaced.
@@ -299,6 +312,19 @@ impl Lanes {
 
     /// Decides all `items` together, and answers each in their order.
     pub async fn submit_all(&self, items: Vec<Item>, mode: Mode) -> Result<Vec<Answer>, ApiError> {
+        let fault = items.first().and_then(|item| AnswerFault::of(&item.claim.key));
+        let fault = fault.filter(|_| self.sandbox_faults);
+        let answers = self.decide_all(items, mode).await?;
+        let is_first = answers.first().is_some_and(|answer| !answer.replayed);
+        match fault.filter(|_| is_first) {
+            Some(AnswerFault::Lost) => return Err(outcome_unknown()),
+            Some(AnswerFault::Delayed) => sandbox::delay().await,
+            None => {}
+        }
+        Ok(answers)
+    }
+
+    async fn decide_all(&self, items: Vec<Item>, mode: Mode) -> Result<Vec<Answer>, ApiError> {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue_of(&items).ok_or_else(overloaded)?;
         let job = Job {
@@ -409,6 +435,7 @@ mod tests {
         let (dead, task) = Queue::new(1);
         let lanes = Lanes {
             queues: vec![alive, dead],
+            sandbox_faults: false,
         };
         assert!(lanes.are_running());
         drop(task);

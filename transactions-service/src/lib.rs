@@ -2,6 +2,7 @@
 //!
 //! - [`transfer`]: transfers, payments over a rail, and reviews, as clients meet them
 //! - [`schedule`]: transfers that are made later, once or by a calendar
+//! - [`sandbox`]: what partners make go wrong on purpose
 //! - [`hold`]: money set aside in favour of another account
 //! - [`approval`]: the amounts that need a second person
 //! - [`ledger_account`]: the accounts' balances, and [`posting`]: their histories, for `accounts-service`
@@ -33,6 +34,7 @@ pub mod payment;
 pub mod posting;
 pub mod proof;
 pub mod routes;
+pub mod sandbox;
 pub mod schedule;
 pub mod schema;
 pub mod state;
@@ -99,7 +101,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     // The lanes outlive the server, so that what it accepted is decided.
     let served = CancellationToken::new();
     let background = TaskTracker::new();
-    let lanes = Lanes::start(config.lanes, &db, &scorer, &policy, &background, &served);
+    let lanes = Lanes::start(config.lanes, &db, &scorer, &policy, &background, &served)
+        .with_sandbox_faults(config.webhooks.sandbox_faults);
+    // In the sandbox it can be moved, and tokens must not expire by it.
+    let calendar_clock = config.clock.separate();
     background.spawn(outbox::relay(db.clone(), ml.clone(), shutdown.clone()));
     background.spawn(event::feed::run(db.clone(), shutdown.clone()));
     background.spawn(webhook::delivery::run(
@@ -113,7 +118,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     background.spawn(schedule::runner::run(
         db.clone(),
         lanes.clone(),
-        config.clock.clone(),
+        calendar_clock.clone(),
         shutdown.clone(),
     ));
     background.spawn(checkpoint::run(db.clone(), signing_key, shutdown.clone()));
@@ -133,7 +138,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let state = web::Data::new(State::new(
         db,
         lanes,
-        config.clock.clone(),
+        calendar_clock,
         config.sandbox_rail,
         config.webhooks.clone(),
     ));

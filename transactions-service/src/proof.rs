@@ -52,10 +52,8 @@ async fn prove(
     let Some(checkpoint) = checkpoint::queries::of_block(conn, block.xid).await? else {
         return Ok(None);
     };
-    let fact = block::queries::facts(conn, &block, &[transfer])
-        .await?
-        .into_iter()
-        .next();
+    let facts = block::queries::facts(conn, &[(&block, vec![transfer])]).await?;
+    let fact = facts.into_iter().flatten().next();
     let index = block.transfers().position(|id| id == transfer);
     let blocks = checkpoint::queries::blocks_of(conn, &checkpoint).await?;
     let block_index = blocks.iter().position(|other| other.id == block.id);

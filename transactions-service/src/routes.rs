@@ -5,7 +5,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
     audit, checkpoint, event, hold, idempotency_key, integrity, ledger_account, payment, posting, proof,
-    schedule, transfer, webhook,
+    sandbox, schedule, transfer, webhook,
 };
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -46,6 +46,8 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(webhook::deliveries::test_webhook_endpoint)
         .service(webhook::deliveries::list_webhook_deliveries)
         .service(webhook::deliveries::replay_webhook_events)
+        .service(sandbox::expire_hold_now)
+        .service(sandbox::advance_clock)
         .service(idempotency_key::get_idempotency_key)
         .service(integrity::handlers::check_integrity)
         .service(audit::handlers::list_audit_log)

@@ -30,7 +30,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 59] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 61] = [
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
@@ -163,6 +163,12 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 59] = [
         Some(hold),
         Refused(422, "account_not_found"),
     ),
+    (
+        "POST /api/v1/sandbox/holds/{hold_id}/expire",
+        None,
+        Refused(404, "not_found"),
+    ),
+    ("POST /api/v1/sandbox/clock/advance", Some(one_second), OnlyOwn),
     ("GET /api/v1/holds", None, ShowsNothing),
     ("GET /api/v1/holds/{hold_id}", None, Refused(404, "not_found")),
     (
@@ -316,7 +322,7 @@ impl Owned {
             !path.contains('{'),
             "teach Owned::path what to put into {template}"
         );
-        if path.ends_with("/export") {
+        if path.ends_with("/export") && path != "/api/v1/ledger/export" {
             return format!("{path}?format=csv");
         }
         path
@@ -354,6 +360,10 @@ fn schedule_of(from: &str, to: &str) -> Value {
         "transfer": transfer_body(from, to, 1, "USD"),
         "calendar": { "first_on": first_on, "at": "09:00", "time_zone": "UTC" },
     })
+}
+
+fn one_second(_: &Owned) -> Value {
+    json!({ "seconds": 1 })
 }
 
 fn limits(_: &Owned) -> Value {

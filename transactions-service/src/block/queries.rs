@@ -91,39 +91,46 @@ pub async fn of_transfer(conn: &mut AsyncPgConnection, id: TransferId) -> QueryR
     Ok(ids.into_iter().flatten().map(BlockId::from_uuid).collect())
 }
 
-/// The facts of `block` about `ids`, as the tables tell them now, in the order of `ids`. What is not there any more is left out.
+/// For each block its facts about some transfers, as the tables tell them now, in the order of the ids. What is not there any
+/// more is left out. Postings are found by their time, so blocks that follow each other are asked for together.
 pub async fn facts(
     conn: &mut AsyncPgConnection,
-    block: &BlockRow,
-    ids: &[TransferId],
-) -> QueryResult<Vec<Fact>> {
+    wanted: &[(&BlockRow, Vec<TransferId>)],
+) -> QueryResult<Vec<Vec<Fact>>> {
+    let times = || wanted.iter().map(|(block, _)| block.created_at);
+    let (Some(first), Some(last)) = (times().min(), times().max()) else {
+        return Ok(Vec::new());
+    };
+    let ids: Vec<TransferId> = wanted.iter().flat_map(|(_, ids)| ids).copied().collect();
     let rows = TransferRow::query()
-        .filter(transfers::id.eq_any(ids))
+        .filter(transfers::id.eq_any(&ids))
         .load(conn)
         .await?;
-    let mut rows: HashMap<TransferId, TransferRow> = rows.into_iter().map(|row| (row.id, row)).collect();
+    let rows: HashMap<TransferId, TransferRow> = rows.into_iter().map(|row| (row.id, row)).collect();
     let legs = PostingRow::query()
-        .filter(postings::transfer_id.eq_any(ids))
-        .filter(postings::posted_at.eq(block.created_at))
+        .filter(postings::transfer_id.eq_any(&ids))
+        .filter(postings::posted_at.between(first, last))
         .load(conn)
         .await?;
-    let mut postings: HashMap<TransferId, Vec<Posting>> = HashMap::new();
+    let mut postings: HashMap<(TransferId, DateTime<Utc>), Vec<Posting>> = HashMap::new();
     for leg in legs {
         postings
-            .entry(leg.transfer_id)
+            .entry((leg.transfer_id, leg.posted_at))
             .or_default()
             .push(leg.into_posting());
     }
-    let fact = |id| {
-        let row = rows.remove(id)?;
+    let mut fact = |block: &BlockRow, id: &TransferId| {
+        let row = rows.get(id)?.clone();
         let is_last = row.block_ids.last().copied().flatten() == Some(block.id.uuid());
-        let postings = postings.remove(id).unwrap_or_default();
+        let postings = postings.remove(&(*id, block.created_at)).unwrap_or_default();
         Some(row.into_fact(is_last, postings))
     };
-    Ok(ids.iter().filter_map(fact).collect())
+    let of_block =
+        |(block, ids): &(&BlockRow, Vec<TransferId>)| ids.iter().filter_map(|id| fact(block, id)).collect();
+    Ok(wanted.iter().map(of_block).collect())
 }
 
-#[derive(HasQuery)]
+#[derive(Clone, HasQuery)]
 #[diesel(table_name = transfers)]
 struct TransferRow {
     id: TransferId,

@@ -42,7 +42,8 @@ async fn end_due_holds(db: &Db, lanes: &Lanes) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn end(db: &Db, lanes: &Lanes, row: HoldRow, expired: bool) -> Result<(), ApiError> {
+/// Ends one whose time is up, or captures it.
+pub async fn end(db: &Db, lanes: &Lanes, row: HoldRow, expired: bool) -> Result<(), ApiError> {
     let hold = row.into_hold();
     let Some(terms) = &hold.terms else {
         return Ok(());

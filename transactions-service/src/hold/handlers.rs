@@ -308,7 +308,7 @@ pub async fn get_hold(
 }
 
 /// A hold that the caller is a side of.
-async fn find_of(principal: &Principal, id: HoldId, state: &State) -> Result<HoldRow, ApiError> {
+pub async fn find_of(principal: &Principal, id: HoldId, state: &State) -> Result<HoldRow, ApiError> {
     let mut conn = state.db.connection().await?;
     let row = queries::find(&mut conn, id).await?;
     let sides = [row.debit_holder_id, row.credit_holder_id];

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::dsl::{now, sql};
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Timestamptz};
+use diesel::sql_types::{Bool, Nullable, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::id::{AccountId, HoldId, UserId};
 use shared::page::Limit;
@@ -120,6 +120,18 @@ pub async fn find_due(conn: &mut AsyncPgConnection, limit: i64) -> QueryResult<V
         .limit(limit)
         .select((HoldRow::as_select(), sql::<Bool>("expires_at <= now()")))
         .load(conn)
+        .await
+}
+
+/// Lets a hold's time be up now.
+pub async fn expire_now(conn: &mut AsyncPgConnection, id: HoldId) -> QueryResult<usize> {
+    diesel::update(holds::table.find(id))
+        .filter(sql::<Bool>("expires_at > now()"))
+        .set((
+            holds::expires_at.eq(sql::<Nullable<Timestamptz>>("now()")),
+            holds::capture_at.eq(None::<DateTime<Utc>>),
+        ))
+        .execute(conn)
         .await
 }
 

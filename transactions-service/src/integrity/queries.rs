@@ -13,6 +13,10 @@ use crate::schema::integrity_runs;
 /// How many violations of one check are shown.
 const SHOWN: usize = 10;
 
+/// The checks read whole tables, and a plan that was made for a small one would look up each row of a large one.
+const WHOLE_TABLES: &str = "SET LOCAL enable_nestloop = off";
+const SINGLE_ROWS: &str = "SET LOCAL enable_nestloop = on";
+
 /// What a run of all checks found.
 pub struct Run {
     /// The moment whose books were checked.
@@ -28,9 +32,11 @@ pub async fn run_checks(db: &Db) -> Result<Option<Run>, ApiError> {
                 return Ok(None);
             };
             let mut checks = Vec::with_capacity(CHECKS.len());
+            conn.batch_execute(WHOLE_TABLES).await?;
             for check in &CHECKS {
                 checks.push(run_check(conn, check).await?);
             }
+            conn.batch_execute(SINGLE_ROWS).await?;
             if let Some(proofs) = checks.iter_mut().find(|check| check.code == PROOFS) {
                 proofs.add(samples::violations(conn).await?);
             }

@@ -1,4 +1,4 @@
-//! The lines of an export, a block at a time, so that it takes the same memory however long the history is.
+//! The lines of an export, some blocks at a time, so that it takes the same memory however long the history is.
 
 use std::collections::VecDeque;
 
@@ -9,6 +9,9 @@ use shared::id::TransferId;
 
 use crate::block::queries::BlockRow;
 use crate::{block, checkpoint};
+
+/// Blocks whose facts are read together.
+const BLOCKS: usize = 32;
 
 /// Where an export stands.
 pub struct Export {
@@ -38,8 +41,8 @@ impl Export {
 
     /// The next lines; none after the last.
     pub async fn next(&mut self, conn: &mut AsyncPgConnection) -> Result<Option<Vec<Line>>, ApiError> {
-        if let Some(block) = self.blocks.pop_front() {
-            return Ok(Some(self.block(conn, &block).await?));
+        if !self.blocks.is_empty() {
+            return Ok(Some(self.next_blocks(conn).await?));
         }
         if self.at < self.upto {
             self.at = self.at.saturating_add(1);
@@ -70,20 +73,33 @@ impl Export {
         }))
     }
 
-    async fn block(&mut self, conn: &mut AsyncPgConnection, row: &BlockRow) -> Result<Vec<Line>, ApiError> {
-        let ids: Vec<TransferId> = row.transfers().collect();
-        let entry = |(id, hash): (&TransferId, _)| {
-            let id = id.to_string();
-            Entry { id, hash }
-        };
-        let mut lines = vec![Line::Block(BlockLine {
-            block: row.header(),
-            facts: ids.iter().zip(row.leaves()).map(entry).collect(),
-        })];
-        for fact in block::queries::facts(conn, row, &ids).await? {
-            self.facts = self.facts.saturating_add(1);
-            lines.push(Line::Fact(Box::new(fact)));
+    async fn next_blocks(&mut self, conn: &mut AsyncPgConnection) -> Result<Vec<Line>, ApiError> {
+        let count = self.blocks.len().min(BLOCKS);
+        let blocks: Vec<BlockRow> = self.blocks.drain(..count).collect();
+        let wanted: Vec<_> = blocks
+            .iter()
+            .map(|block| (block, block.transfers().collect()))
+            .collect();
+        let facts = block::queries::facts(conn, &wanted).await?;
+        let mut lines = Vec::new();
+        for ((block, ids), facts) in wanted.iter().zip(facts) {
+            lines.push(block_line(block, ids));
+            for fact in facts {
+                self.facts = self.facts.saturating_add(1);
+                lines.push(Line::Fact(Box::new(fact)));
+            }
         }
         Ok(lines)
     }
+}
+
+fn block_line(row: &BlockRow, ids: &[TransferId]) -> Line {
+    let entry = |(id, hash): (&TransferId, _)| {
+        let id = id.to_string();
+        Entry { id, hash }
+    };
+    Line::Block(BlockLine {
+        block: row.header(),
+        facts: ids.iter().zip(row.leaves()).map(entry).collect(),
+    })
 }
