@@ -309,6 +309,7 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::Assurance;
     use shared::id::SessionId;
 
     fn account(status: AccountStatus, frozen_by: Option<Party>) -> AccountRow {
@@ -333,6 +334,9 @@ mod tests {
             session_id: SessionId::new(),
             roles: vec![role],
             expires_at: DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
+            assurance: Assurance::Aal1,
+            authenticated_at: DateTime::from_timestamp(1_799_999_700, 0).unwrap(),
+            authorization: None,
         }
     }
 

@@ -12,16 +12,37 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, Header};
 use secrecy::{ExposeSecret, SecretString};
 use shared::access_token::{AUDIENCE, ISSUER, TOKEN_TYPE};
+use shared::authorization::AuthorizationDetail;
 use shared::id::{AccessTokenId, SessionId, UserId};
 use shared::openapi::CommonErrors;
 use shared::principal::AccessTokenClaims;
-use shared::{ApiError, Role};
+use shared::{ApiError, Assurance, Role};
 
 use crate::config::SigningKeysConfig;
+use crate::sessions::login::Method;
 use crate::signing_key::SigningKey;
 use crate::state::AppState;
 
 pub const LIFETIME: Duration = Duration::minutes(5);
+
+/// How and when a user proved who they are, and what for.
+#[derive(Clone, Debug)]
+pub struct Authentication<'a> {
+    /// By RFC 8176.
+    pub amr: &'a [String],
+    pub at: DateTime<Utc>,
+    /// What the proof was given for, when it was for something.
+    pub authorization: Option<AuthorizationDetail>,
+}
+
+impl Authentication<'_> {
+    pub fn assurance(&self) -> Assurance {
+        match self.amr.iter().any(|method| method == Method::Several.name()) {
+            true => Assurance::Aal2,
+            false => Assurance::Aal1,
+        }
+    }
+}
 
 /// The key that signs, and all that are published.
 pub struct SigningKeys {
@@ -53,7 +74,7 @@ impl SigningKeys {
         user_id: UserId,
         session_id: SessionId,
         roles: &[Role],
-        amr: &[String],
+        authentication: &Authentication<'_>,
         now: DateTime<Utc>,
     ) -> anyhow::Result<String> {
         let claims = AccessTokenClaims {
@@ -65,7 +86,10 @@ impl SigningKeys {
             jti: AccessTokenId::new(),
             iat: now.timestamp(),
             exp: (now + LIFETIME).timestamp(),
-            amr: amr.to_vec(),
+            amr: authentication.amr.to_vec(),
+            acr: authentication.assurance(),
+            auth_time: Some(authentication.at.timestamp()),
+            authorization_details: authentication.authorization.iter().cloned().collect(),
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TOKEN_TYPE.to_owned());
@@ -115,14 +139,21 @@ mod tests {
         let (user, session) = (UserId::new(), SessionId::new());
         let before = keys(&old, Some(&new), None);
         let during = keys(&new, None, Some(&old));
+        let by_password = Authentication {
+            amr: &["pwd".to_owned()],
+            at: clock.now(),
+            authorization: None,
+        };
         let after = keys(&new, None, None);
         let token = before
-            .issue(user, session, &[Role::Customer], &["pwd".to_owned()], clock.now())
+            .issue(user, session, &[Role::Customer], &by_password, clock.now())
             .unwrap();
 
         // Published before it signs: whoever knows the keys of one replica accepts what another one signs.
         let early = AccessTokenVerifier::from_keys(before.published(), clock.clone());
-        let signed_elsewhere = during.issue(user, session, &[], &[], clock.now()).unwrap();
+        let signed_elsewhere = during
+            .issue(user, session, &[], &by_password, clock.now())
+            .unwrap();
         early.verify(&signed_elsewhere).await.unwrap();
 
         let verifier = AccessTokenVerifier::from_keys(during.published(), clock.clone());
@@ -135,6 +166,25 @@ mod tests {
 
         clock.advance(LIFETIME);
         assert_eq!(verifier.verify(&token).await.unwrap_err().code(), "token_expired");
+    }
+
+    #[test]
+    fn two_factors_are_surer_than_one() {
+        let assurance = |methods: &[Method]| {
+            let amr: Vec<String> = methods.iter().map(|method| method.name().to_owned()).collect();
+            let at = Clock::system().now();
+            let authorization = None;
+            let amr = &amr;
+            Authentication {
+                amr,
+                at,
+                authorization,
+            }
+            .assurance()
+        };
+        assert_eq!(assurance(&[Method::Password]), Assurance::Aal1);
+        let two = [Method::Password, Method::OneTimeCode, Method::Several];
+        assert_eq!(assurance(&two), Assurance::Aal2);
     }
 
     #[test]

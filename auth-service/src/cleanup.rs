@@ -10,7 +10,7 @@ use diesel_async::RunQueryDsl;
 use shared::{ApiError, Clock, Db};
 use tokio_util::sync::CancellationToken;
 
-use crate::login_attempts;
+use crate::{login_attempts, modules, two_factor};
 
 const INTERVAL: Duration = Duration::from_secs(600);
 const BATCH: usize = 500;
@@ -42,12 +42,25 @@ async fn clean_up(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
             "last_attempt_at",
             now - login_attempts::MEMORY,
         ),
+        ("passkey_ceremonies", "id", "expires_at", now),
+        ("pending_logins", "id", "expires_at", now),
+        ("two_factor_codes", "id", "expires_at", now),
+        ("remembered_devices", "token_hash", "expires_at", now),
+        (
+            "two_factor_attempts",
+            "user_id",
+            "last_attempt_at",
+            now - two_factor::attempts::MEMORY,
+        ),
     ] {
+        let mut connection = db.connection().await?;
+        if !modules::has_table(&mut connection, table).await? {
+            continue;
+        }
         let delete_batch = format!(
             "DELETE FROM {table} WHERE {key} IN \
              (SELECT {key} FROM {table} WHERE {time} < $1 LIMIT {BATCH} FOR UPDATE SKIP LOCKED)"
         );
-        let mut connection = db.connection().await?;
         let mut deleted = BATCH;
         while deleted == BATCH {
             let statement = diesel::sql_query(&delete_batch).bind::<Timestamptz, _>(before);

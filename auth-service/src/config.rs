@@ -14,6 +14,10 @@
 //!   not less
 //! - `PASSWORD_HASH_THREADS`: threads that hash, default 1
 //! - `PASSWORD_HASH_QUEUE`: how many passwords may be waiting or worked on before logins are shed, default 32
+//! - `PASSKEY_ORIGINS`: where passkeys are used, origins such as `https://app.example.com` with commas between them; default
+//!   none, and no passkeys
+//! - `PASSKEY_RP_ID`: the domain that passkeys are for and all origins are below, default the host of the first origin. Another
+//!   one makes all passkeys useless
 //! - `WORKERS`: threads that serve requests, default 2
 //! - `SHUTDOWN_DELAY_S`: how long requests are still taken after SIGTERM, until balancers have noticed, default 0
 //! - `FLOWLET_ENV`: `production` (default), which refuses what can be guessed or is unsafe, or `development`
@@ -28,6 +32,7 @@ use shared::config::Env;
 use shared::db::DbConfig;
 use shared::{Clock, FieldKeys};
 
+use crate::passkeys::RelyingParty;
 use crate::signing_key::{EXAMPLE_KID, SigningKey};
 
 /// Argon2id's least cost by OWASP.
@@ -40,6 +45,7 @@ pub struct Config {
     pub signing_keys: SigningKeysConfig,
     pub field_keys: FieldKeys,
     pub hashing: HashingConfig,
+    pub relying_party: RelyingParty,
     pub workers: usize,
     pub shutdown_delay: Duration,
     pub clock: Clock,
@@ -68,6 +74,7 @@ impl Config {
             signing_keys: SigningKeysConfig::from_env(&mut env),
             field_keys: FieldKeys::from_env(&mut env),
             hashing: HashingConfig::from_env(&mut env),
+            relying_party: RelyingParty::from_env(&mut env),
             workers: env.or("WORKERS", 2),
             shutdown_delay: Duration::from_secs(env.or("SHUTDOWN_DELAY_S", 0)),
             clock: Clock::system(),
@@ -131,6 +138,7 @@ mod tests {
     use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
     use super::*;
+    use crate::passkeys::RelyingParty;
     use crate::signing_key::generate_pem;
 
     const URL: &str = "postgres://auth_runtime:5d0c8e71b3f94a26805e7d13c9b62f4a@localhost/flowlet";

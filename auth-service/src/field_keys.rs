@@ -22,6 +22,8 @@ pub const IP: Column = Column("auth.sessions.ip");
 pub const USER_AGENT: Column = Column("auth.sessions.user_agent");
 pub const DEVICE_ID: Column = Column("auth.sessions.device_id");
 pub const USER_NAME: Column = Column("auth.users.user_name");
+pub const PASSKEY_NAME: Column = Column("auth.passkeys.name");
+pub const SECOND_FACTOR: Column = Column("auth.two_factor_methods.secret");
 pub const PROFILE: Column = Column("auth.users.profile");
 const CHECK_VALUE: Column = Column("auth.field_keys.check_value");
 
@@ -34,7 +36,7 @@ struct PersonalColumn {
     encrypted: &'static str,
 }
 
-const COLUMNS: [PersonalColumn; 7] = [
+const COLUMNS: [PersonalColumn; 9] = [
     PersonalColumn {
         place: EMAIL,
         table: "users",
@@ -76,6 +78,18 @@ const COLUMNS: [PersonalColumn; 7] = [
         table: "users",
         plaintext: None,
         encrypted: "profile_encrypted",
+    },
+    PersonalColumn {
+        place: PASSKEY_NAME,
+        table: "passkeys",
+        plaintext: None,
+        encrypted: "name_encrypted",
+    },
+    PersonalColumn {
+        place: SECOND_FACTOR,
+        table: "two_factor_methods",
+        plaintext: None,
+        encrypted: "secret_encrypted",
     },
 ];
 

@@ -7,13 +7,17 @@ mod cleanup;
 pub mod config;
 mod field_keys;
 mod login_attempts;
+mod modules;
+mod passkeys;
 mod passwords;
 pub mod routes;
 mod schema;
 mod sessions;
 pub mod signing_key;
 mod state;
+mod step_up;
 mod telemetry;
+mod two_factor;
 pub mod users;
 
 use std::net::TcpListener;

@@ -3,7 +3,7 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{access_tokens, passwords, sessions, users};
+use crate::{access_tokens, modules, passkeys, passwords, sessions, step_up, two_factor, users};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -13,6 +13,28 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(sessions::handlers::log_out)
         .service(passwords::handlers::change_password)
         .service(users::handlers::get_me)
+        .service(passkeys::handlers::begin_passkey)
+        .service(passkeys::handlers::register_passkey)
+        .service(passkeys::handlers::list_passkeys)
+        .service(passkeys::handlers::begin_passkey_login)
+        .service(passkeys::handlers::log_in_with_passkey)
+        .service(passkeys::handlers::rename_passkey)
+        .service(passkeys::handlers::remove_passkey)
+        .service(step_up::step_up)
+        .service(step_up::begin_passkey_step_up)
+        .service(two_factor::login_handlers::begin_passkey_at_login)
+        .service(two_factor::handlers::get_two_factor)
+        .service(two_factor::handlers::add_second_factor)
+        .service(two_factor::handlers::activate_second_factor)
+        .service(two_factor::handlers::remove_second_factor)
+        .service(two_factor::handlers::renew_recovery_codes)
+        .service(two_factor::handlers::forget_devices)
+        .service(two_factor::enforcement::get_required_roles)
+        .service(two_factor::enforcement::set_required_roles)
+        .service(two_factor::login_handlers::enrol_at_login)
+        .service(two_factor::login_handlers::finish_login)
+        .service(modules::list_modules)
+        .service(modules::switch_module)
         .service(access_tokens::get_jwks);
 }
 

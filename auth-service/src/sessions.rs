@@ -30,11 +30,14 @@ const IDLE_LIFETIME: Duration = Duration::days(7);
 const SECRET_BYTES: usize = 32;
 const SESSION_PREFIX: &str = "ses_";
 const REFRESH_TOKEN_PREFIX: &str = "rt_";
+const DEVICE_PREFIX: &str = "dev_";
 const MAX_USER_AGENT_LENGTH: usize = 256;
 const MAX_DEVICE_ID_LENGTH: usize = 128;
 const DEVICE_ID: HeaderName = HeaderName::from_static("x-device-id");
+const DEVICE_TOKEN: HeaderName = HeaderName::from_static("x-device-token");
 
 /// A bearer secret of our making: 256 random bits behind a prefix that tells what it is for.
+#[derive(Clone)]
 pub struct Secret(SecretString);
 
 impl Secret {
@@ -44,6 +47,11 @@ impl Secret {
 
     pub fn refresh_token() -> Result<Self, ApiError> {
         Self::generate(REFRESH_TOKEN_PREFIX)
+    }
+
+    /// Of a device that is remembered.
+    pub fn device() -> Result<Self, ApiError> {
+        Self::generate(DEVICE_PREFIX)
     }
 
     fn generate(prefix: &str) -> Result<Self, ApiError> {
@@ -81,6 +89,17 @@ impl<'de> Deserialize<'de> for PresentedRefreshToken {
     }
 }
 
+/// The credential of a session, or of a login that may become one, as a client presented it. Any text is one, known or unknown.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Password, example = "ses_o7fT2mXk0o2l8m4y1m9c6Jk7XQ9gq0aVJcYb3n5s2E8")]
+pub struct PresentedSession(pub Secret);
+
+impl<'de> Deserialize<'de> for PresentedSession {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        SecretString::deserialize(deserializer).map(|text| Self(Secret(text)))
+    }
+}
+
 /// Until when a session lasts that began at `created_at` and is used `now`, if it is not used again.
 fn idle_expiry(expires_at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     (now + IDLE_LIFETIME).min(expires_at)
@@ -93,6 +112,8 @@ pub struct Client {
     pub user_agent: Option<String>,
     /// What the program calls the device it runs on: `X-Device-ID`.
     pub device_id: Option<String>,
+    /// The SHA-256 of the token that a remembered device has: `X-Device-Token`.
+    pub device_token_hash: Option<Vec<u8>>,
 }
 
 impl Client {
@@ -108,6 +129,7 @@ impl Client {
             ip: ip.map(|ip| ip.to_canonical().to_string()),
             user_agent: user_agent.map(|text| text.chars().take(MAX_USER_AGENT_LENGTH).collect()),
             device_id: text(DEVICE_ID).and_then(device_id),
+            device_token_hash: text(DEVICE_TOKEN).map(sha256),
         }
     }
 }
@@ -128,6 +150,8 @@ pub struct Session {
     pub client: Client,
     /// How the user proved who they are, by RFC 8176.
     pub amr: Vec<String>,
+    /// When they last did.
+    pub authenticated_at: DateTime<Utc>,
     pub created_at: DateTime<Utc>,
     pub last_used_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,

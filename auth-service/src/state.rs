@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access_tokens::SigningKeys;
 use crate::config::Config;
+use crate::passkeys::RelyingParty;
 use crate::passwords::hashing::HashingPool;
 
 pub struct AppState {
@@ -15,6 +16,7 @@ pub struct AppState {
     pub signing_keys: SigningKeys,
     pub field_keys: FieldKeys,
     pub hashing: HashingPool,
+    pub relying_party: RelyingParty,
     runtime: Handle,
     tasks: TaskTracker,
 }
@@ -27,6 +29,7 @@ impl AppState {
             signing_keys: SigningKeys::new(&config.signing_keys).context("SIGNING_KEY")?,
             field_keys: config.field_keys.clone(),
             hashing: HashingPool::start(config.hashing).context("PASSWORD_HASH_*")?,
+            relying_party: config.relying_party.clone(),
             runtime: Handle::current(),
             tasks,
         })

@@ -19,7 +19,13 @@ pub fn start() {
         "auth_login_attempts_total",
         "Logins by outcome: `success`, or the code of the refusal"
     );
-    for outcome in ["success", "invalid_credentials", "rate_limited", "overloaded"] {
+    for outcome in [
+        "success",
+        "invalid_credentials",
+        "invalid_passkey",
+        "rate_limited",
+        "overloaded",
+    ] {
         counter!("auth_login_attempts_total", "outcome" => outcome).increment(0);
     }
     describe_counter!(
@@ -44,6 +50,19 @@ pub fn start() {
     ] {
         sessions_revoked(reason).increment(0);
     }
+    describe_counter!(
+        "auth_second_factor_attempts_total",
+        "Second factors that were given, by outcome: `success`, or the code of the refusal"
+    );
+    for outcome in [
+        "success",
+        "wrong_code",
+        "wrong_passkey",
+        "rate_limited",
+        "login_expired",
+    ] {
+        counter!("auth_second_factor_attempts_total", "outcome" => outcome).increment(0);
+    }
     describe_hashing();
 }
 
@@ -67,6 +86,10 @@ fn describe_hashing() {
 /// `success`, or the code of the refusal.
 pub fn outcome_of<T>(result: &Result<T, ApiError>) -> String {
     result.as_ref().err().map_or("success", ApiError::code).to_owned()
+}
+
+pub fn second_factor_attempts<T>(result: &Result<T, ApiError>) -> Counter {
+    counter!("auth_second_factor_attempts_total", "outcome" => outcome_of(result))
 }
 
 pub fn sessions_revoked(why: Revocation) -> Counter {

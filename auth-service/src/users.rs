@@ -162,7 +162,7 @@ impl<'de> Deserialize<'de> for Name {
 pub struct Roles(pub Vec<Role>);
 
 /// A role as JSON and the database write it.
-fn role_name(role: Role) -> &'static str {
+pub fn role_name(role: Role) -> &'static str {
     match role {
         Role::Customer => "customer",
         Role::Support => "support",

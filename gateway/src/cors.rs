@@ -7,9 +7,10 @@ use actix_web::{HttpResponse, ResponseError};
 use shared::ApiError;
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, X-Request-Id, Traceparent";
+const ALLOWED_HEADERS: &str =
+    "Authorization, Content-Type, Idempotency-Key, X-Device-Token, X-Request-Id, Traceparent";
 const EXPOSED_HEADERS: &str =
-    "RateLimit, RateLimit-Policy, Retry-After, Idempotent-Replayed, X-Request-Id, Location";
+    "RateLimit, RateLimit-Policy, Retry-After, Idempotent-Replayed, WWW-Authenticate, X-Request-Id, Location";
 const PREFLIGHT_VARY: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
 const MAX_AGE_S: &str = "600";
 

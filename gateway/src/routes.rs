@@ -37,10 +37,15 @@ const TABLE: [(&str, Service); 15] = [
 const TRANSFER_BATCHES: &str = "/api/v1/transfer-batches";
 
 /// Attempts at a credential: without an access token, and under the strictest limit.
-const CREDENTIALS: [&str; 3] = [
+const CREDENTIALS: [&str; 8] = [
     "/api/v1/auth/login",
     "/api/v1/auth/refresh",
     "/api/v1/auth/register",
+    "/api/v1/auth/passkeys/login",
+    "/api/v1/auth/passkeys/login/options",
+    "/api/v1/auth/two-factor/login",
+    "/api/v1/auth/two-factor/login/passkey-options",
+    "/api/v1/auth/two-factor/login/methods",
 ];
 
 /// What else needs no access token. The method is not looked at: the service answers a wrong one with 405.

@@ -113,12 +113,22 @@ impl AccessTokenVerifier {
                 ApiError::unauthorized("token_expired", "The access token has expired. Refresh it.");
             return Err(refusal.denied(Denial::TokenExpired));
         }
+        let authenticated_at =
+            DateTime::from_timestamp(claims.auth_time.unwrap_or(claims.iat), 0).ok_or_else(invalid_token)?;
+        let mut details = claims.authorization_details.into_iter();
         let principal = Arc::new(Principal {
             user_id: claims.sub,
             session_id: claims.sid,
             roles: claims.roles,
             expires_at,
+            assurance: claims.acr,
+            authenticated_at,
+            authorization: details.next(),
         });
+        // One of several could be looked at and the others overlooked.
+        if details.next().is_some() {
+            return Err(invalid_token());
+        }
         self.verified.insert(token.into(), Arc::clone(&principal));
         Ok(principal)
     }

@@ -8,6 +8,8 @@ pub enum Denial {
     /// The token is genuine, but its session was ended.
     SessionRevoked,
     ServiceTokenInvalid,
+    /// Known, and not surely or not lately enough for what they want.
+    InsufficientAuthentication,
     /// Known, but without the role or the right, or one who must not decide about their own matter.
     Forbidden,
     /// Of a thing that exists, and was told apart from one that does not only here.
@@ -15,12 +17,13 @@ pub enum Denial {
 }
 
 impl Denial {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TokenMissing,
         Self::TokenInvalid,
         Self::TokenExpired,
         Self::SessionRevoked,
         Self::ServiceTokenInvalid,
+        Self::InsufficientAuthentication,
         Self::Forbidden,
         Self::NotOwner,
     ];
@@ -32,6 +35,7 @@ impl Denial {
             Self::TokenExpired => "token_expired",
             Self::SessionRevoked => "session_revoked",
             Self::ServiceTokenInvalid => "service_token_invalid",
+            Self::InsufficientAuthentication => "insufficient_authentication",
             Self::Forbidden => "forbidden",
             Self::NotOwner => "not_owner",
         }

@@ -80,6 +80,8 @@ pub struct ApiError {
     retry_after_s: Option<u64>,
     retryable: bool,
     denial: Option<Denial>,
+    /// `WWW-Authenticate` of a 401, when it says more than that a token is needed.
+    challenge: Option<String>,
     source: Option<anyhow::Error>,
 }
 
@@ -98,6 +100,7 @@ impl ApiError {
             retry_after_s: None,
             retryable: false,
             denial: None,
+            challenge: None,
             source: None,
         }
     }
@@ -124,6 +127,18 @@ impl ApiError {
     /// 401: who is asking is not known. Sends `WWW-Authenticate`.
     pub fn unauthorized(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, code, detail)
+    }
+
+    /// 401: who is asking is known, and not surely or not lately enough (RFC 9470).
+    pub fn insufficient_authentication(acr: &str, max_age_s: i64) -> Self {
+        let detail =
+            "Prove again who you are: POST /api/v1/auth/step-up gives a token that is enough for this.";
+        let mut error = Self::unauthorized("insufficient_user_authentication", detail)
+            .denied(Denial::InsufficientAuthentication);
+        error.challenge = Some(format!(
+            r#"Bearer error="insufficient_user_authentication", error_description="{detail}", acr_values="{acr}", max_age="{max_age_s}""#
+        ));
+        error
     }
 
     pub fn forbidden(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -268,7 +283,8 @@ impl ResponseError for ApiError {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+            let challenge = self.challenge.as_deref().unwrap_or("Bearer");
+            response.insert_header((header::WWW_AUTHENTICATE, challenge));
         }
         match serde_json::to_string(&self.problem()) {
             Ok(body) => response.body(body),

@@ -46,6 +46,11 @@ kinds! {
     Schedule = "sch" as ScheduleId;
     /// The `jti` of an access token.
     AccessToken = "jti" as AccessTokenId;
+    /// A second factor of a user, other than a passkey.
+    SecondFactor = "fac" as SecondFactorId;
+    Passkey = "pky" as PasskeyId;
+    /// A challenge that an authenticator was given.
+    Ceremony = "cer" as CeremonyId;
     /// A fact in the outbox.
     Event = "evt" as EventId;
     /// The facts of one transaction of the ledger, and the blocks that one connection wrote.

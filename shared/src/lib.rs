@@ -4,6 +4,7 @@
 //! Deliberately absent: any rule of the business. A rule belongs to the one service that owns its truth.
 
 pub mod access_token;
+pub mod authorization;
 pub mod clients;
 pub mod clock;
 pub mod config;
@@ -39,5 +40,5 @@ pub use id::Id;
 pub use json::Json;
 pub use money::Amount;
 pub use page::{Cursor, Page};
-pub use principal::{Principal, Role};
+pub use principal::{Assurance, Principal, Role};
 pub use service_token::{ServiceCaller, ServiceTokens};

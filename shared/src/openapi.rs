@@ -151,6 +151,24 @@ impl IntoResponses for AuthErrors {
     }
 }
 
+/// The same, where the operator may ask for more than a token when much money leaves an account.
+pub struct StepUpErrors;
+
+impl IntoResponses for StepUpErrors {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems(&[
+            (
+                "401",
+                "`missing_token`, `invalid_token`, `token_expired`; `insufficient_user_authentication`: step up first, as `WWW-Authenticate` says",
+            ),
+            (
+                "403",
+                "`transfer_not_authorized`: the token was made for another transfer; `transfer_authorization_required`: name the transfer when you step up",
+            ),
+        ])
+    }
+}
+
 /// The paths of a document, to answer what no route takes: 405 with `Allow` on a known path, else 404.
 pub struct KnownPaths {
     paths: Vec<(ResourceDef, String)>,

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::access_token::AccessTokenVerifier;
+use crate::authorization::AuthorizationDetail;
 use crate::id::{SessionId, UserId};
 use crate::service_token::bearer_token;
 use crate::{ApiError, Denial, Id};
@@ -26,6 +27,39 @@ pub enum Role {
     Partner,
 }
 
+impl Role {
+    pub const ALL: [Self; 6] = [
+        Self::Customer,
+        Self::Support,
+        Self::Compliance,
+        Self::Admin,
+        Self::Superadmin,
+        Self::Partner,
+    ];
+}
+
+/// How sure it is who somebody is, after the authenticator assurance levels of NIST SP 800-63B: the `acr` of access tokens.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Assurance {
+    /// One proof, such as a password.
+    #[default]
+    Aal1,
+    /// Two of different kinds, or a passkey that has verified its user.
+    Aal2,
+}
+
+impl Assurance {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aal1 => "aal1",
+            Self::Aal2 => "aal2",
+        }
+    }
+}
+
 /// The user and session of a verified access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
@@ -33,6 +67,11 @@ pub struct Principal {
     pub session_id: SessionId,
     pub roles: Vec<Role>,
     pub expires_at: DateTime<Utc>,
+    pub assurance: Assurance,
+    /// When the user last proved who they are, with that assurance.
+    pub authenticated_at: DateTime<Utc>,
+    /// What this token was made for, when it was made for something.
+    pub authorization: Option<AuthorizationDetail>,
 }
 
 impl Principal {
@@ -43,6 +82,23 @@ impl Principal {
         }
         let refusal = ApiError::forbidden("role_required", "Your roles do not allow this.");
         Err(refusal.denied(Denial::Forbidden))
+    }
+
+    /// Refuses a principal who has not proved who they are with `least` assurance within `max_age`: 401 with the challenge of
+    /// RFC 9470, which a client answers at `POST /api/v1/auth/step-up`.
+    pub fn require_authentication(
+        &self,
+        least: Assurance,
+        max_age: Duration,
+        now: DateTime<Utc>,
+    ) -> Result<(), ApiError> {
+        if self.assurance >= least && now - self.authenticated_at <= max_age {
+            return Ok(());
+        }
+        Err(ApiError::insufficient_authentication(
+            least.name(),
+            max_age.num_seconds(),
+        ))
     }
 
     pub fn has_any(&self, roles: &[Role]) -> bool {
@@ -98,4 +154,13 @@ pub struct AccessTokenClaims {
     pub exp: i64,
     /// RFC 9068 authentication class and methods: `["pwd"]` after a password.
     pub amr: Vec<String>,
+    /// Without it, as in tokens of the version before, the least.
+    #[serde(default)]
+    pub acr: Assurance,
+    /// When the user last proved who they are; without it, when the token was issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<i64>,
+    /// RFC 9396.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorization_details: Vec<AuthorizationDetail>,
 }

@@ -1,10 +1,12 @@
 //! The whole platform in one place: what `cargo dev` runs and what the tests of the whole run against, which are the same
 //! code. [`postgres`] is a private database server, [`database`] our databases in it, [`platform`] the five services on
-//! top, [`client`] somebody who uses them, [`traffic`] several who do not stop. [`tools`] are the programs that check what
+//! top, [`client`] somebody who uses them, [`traffic`] several who do not stop, [`authenticator`]
+//! what they hold in their hands. [`tools`] are the programs that check what
 //! an operator relies on.
 //!
 //! Deliberately absent: any rule of the services. What is known here is how to start them and what they promise.
 
+pub mod authenticator;
 pub mod client;
 pub mod contract;
 pub mod database;

@@ -35,7 +35,7 @@ const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What differs from production in a test: no limit is reached by accident, passwords are hashed cheaply, and a busy machine
 /// does not turn a late score into another outcome.
-const TEST_VARIABLES: [(Service, &str, &str); 12] = [
+const TEST_VARIABLES: [(Service, &str, &str); 13] = [
     (Service::Gateway, "ADDRESS_LIMIT_PER_MINUTE", "10000000"),
     (Service::Gateway, "USER_LIMIT_PER_MINUTE", "10000000"),
     (Service::Gateway, "LOGIN_LIMIT_PER_MINUTE", "10000000"),
@@ -48,6 +48,7 @@ const TEST_VARIABLES: [(Service, &str, &str); 12] = [
     (Service::Transactions, "SCORE_DEADLINE_MS", "5000"),
     (Service::Accounts, "WORKERS", "1"),
     (Service::Auth, "WORKERS", "1"),
+    (Service::Auth, "PASSKEY_ORIGINS", "https://app.example.com"),
 ];
 
 /// Replicas of the platform that run at once in one test binary: each holds some twenty of the server's two hundred

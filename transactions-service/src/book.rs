@@ -16,10 +16,10 @@ use shared::money::MAX_AMOUNT;
 use shared::{Amount, ApiError, Currency, Outcome};
 use utoipa::ToSchema;
 
-use crate::approval::Approvals;
 use crate::hold::{CaptureOrder, HoldOrder, IncrementOrder, LockedHold};
 use crate::ledger_account::{AccountKind, ExceededLimit, LockedAccount};
 use crate::leg::{LegOrder, Legs};
+use crate::threshold::Thresholds;
 use crate::transfer::{LockedTransfer, Risk, TransferKind, TransferOrder};
 
 /// One leg that is to be written.
@@ -210,7 +210,7 @@ pub struct Book {
     accounts: HashMap<AccountId, LockedAccount>,
     holds: HashMap<HoldId, LockedHold>,
     transfers: HashMap<TransferId, LockedTransfer>,
-    approvals: Approvals,
+    approvals: Thresholds,
     /// What each change overwrote, newest last.
     undo: Vec<Before>,
 }
@@ -239,12 +239,12 @@ impl Book {
             accounts: accounts.into_iter().map(|it| (it.id, it)).collect(),
             holds: holds.into_iter().map(|it| (it.id, it)).collect(),
             transfers: transfers.into_iter().map(|it| (it.id, it)).collect(),
-            approvals: Approvals::default(),
+            approvals: Thresholds::default(),
             undo: Vec::new(),
         }
     }
 
-    pub fn with_approvals(self, approvals: Approvals) -> Self {
+    pub fn with_approvals(self, approvals: Thresholds) -> Self {
         Self { approvals, ..self }
     }
 
@@ -310,7 +310,7 @@ impl Book {
         match scoring.decision(order.legs.total()) {
             Decision::Block => Ok(Verdict::Blocked),
             Decision::Review => self.hold_debits(order, ReviewReason::Risk),
-            Decision::Allow if asked_for_now && self.approvals.are_needed_for(&order.legs) => {
+            Decision::Allow if asked_for_now && self.approvals.are_exceeded_by([&order.legs]) => {
                 self.hold_debits(order, ReviewReason::Amount)
             }
             Decision::Allow => self.post_order(order),
@@ -442,7 +442,7 @@ impl Book {
     fn require_no_person(&self, legs: &Legs, scoring: &Scoring) -> Result<(), Refusal> {
         match scoring.decision(legs.total()) {
             Decision::Review | Decision::Block => Err(Refusal::BlockedByRisk),
-            Decision::Allow if self.approvals.are_needed_for(legs) => Err(Refusal::ApprovalRequired),
+            Decision::Allow if self.approvals.are_exceeded_by([legs]) => Err(Refusal::ApprovalRequired),
             Decision::Allow => Ok(()),
         }
     }
@@ -1173,7 +1173,7 @@ mod tests {
 
     #[test]
     fn above_an_amount_a_second_person_decides() {
-        let approvals: Approvals = "USD=50".parse().unwrap();
+        let approvals: Thresholds = "USD=50".parse().unwrap();
         let mut book = book([customer(1, 1_000), customer(2, 0), clearing(0)]).with_approvals(approvals);
         let mut decide = |order: &TransferOrder, decision| book.decide(order, &scored(decision)).unwrap();
         assert!(matches!(

@@ -13,6 +13,10 @@
 //!   for a person, default 10000
 //! - `APPROVAL_ABOVE`: what leaves an account above these amounts waits for a second person, `USD=1000000,JPY=1500000` in minor
 //!   units; default none, and none for currencies that are not named
+//! - `STEP_UP_ABOVE`: who lets more than these amounts leave an account in one request has just proved who they are with two
+//!   factors, written like `APPROVAL_ABOVE`; default none
+//! - `STEP_UP_MAX_AGE_S`: how long ago that proof may be, default 300
+//! - `STEP_UP_PER_TRANSFER`: `true` accepts a proof only for the one transfer that it was given for, default false
 //! - `INTEGRITY_INTERVAL_S`: how often all books are checked, by one replica for all; default 3600
 //! - `SANDBOX_RAIL`: `true` lets anybody deposit play money; default false, which production insists on
 //! - `SANDBOX_FAULTS`: `true` lets partners make answers, holds, schedules and webhooks go wrong on purpose (`sandbox`); default false,
@@ -35,8 +39,9 @@ use shared::config::Env;
 use shared::db::DbConfig;
 use shared::{Clock, FieldKeys};
 
-use crate::approval::Approvals;
 use crate::checkpoint::SigningKey;
+use crate::step_up::StepUp;
+use crate::threshold::Thresholds;
 use crate::webhook::delivery::Webhooks;
 use crate::webhook::target::Reach;
 
@@ -52,7 +57,8 @@ pub struct Config {
     pub score_deadline: Duration,
     /// Minor units.
     pub unscored_post_limit: i64,
-    pub approvals: Approvals,
+    pub approvals: Thresholds,
+    pub step_up: StepUp,
     pub integrity_interval: Duration,
     pub sandbox_rail: bool,
     pub webhooks: Webhooks,
@@ -72,7 +78,13 @@ impl Config {
             lanes: env.or("LANES", 1),
             score_deadline: Duration::from_millis(env.or("SCORE_DEADLINE_MS", 250)),
             unscored_post_limit: env.or("UNSCORED_POST_LIMIT", 10_000),
-            approvals: env.or("APPROVAL_ABOVE", Approvals::default()),
+            approvals: env.or("APPROVAL_ABOVE", Thresholds::default()),
+            step_up: StepUp {
+                above: env.or("STEP_UP_ABOVE", Thresholds::default()),
+                max_age: chrono::Duration::seconds(env.or("STEP_UP_MAX_AGE_S", 300_u32).into()),
+                per_transfer: env.or("STEP_UP_PER_TRANSFER", false),
+                clock: Clock::system(),
+            },
             integrity_interval: Duration::from_secs(env.or("INTEGRITY_INTERVAL_S", 3600)),
             sandbox_rail: env.or("SANDBOX_RAIL", false),
             webhooks: Webhooks {

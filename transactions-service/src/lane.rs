@@ -29,13 +29,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::approval::Approvals;
 use crate::audit;
 use crate::hold::{HoldAction, HoldCommand, HoldOrder};
 use crate::idempotency_key::Claim;
 use crate::lane::batch::{ScoredJob, decide_all, score};
 use crate::lane::store::Store;
 use crate::sandbox::{self, AnswerFault};
+use crate::threshold::Thresholds;
 use crate::transfer::{ReviewDecision, TransferOrder};
 
 /// Requests that may wait in one lane. A full queue is a 503 at once, never an unbounded wait.
@@ -207,7 +207,7 @@ pub struct Scorer {
 pub struct Policy {
     /// Minor units; without a score in time a larger transfer waits.
     pub unscored_post_limit: i64,
-    pub approvals: Approvals,
+    pub approvals: Thresholds,
 }
 
 /// The lanes of this process. More lanes change the waiting, never the result: the locks are in the database.

@@ -4,7 +4,7 @@
 //! - [`schedule`]: transfers that are made later, once or by a calendar
 //! - [`sandbox`]: what partners make go wrong on purpose
 //! - [`hold`]: money set aside in favour of another account
-//! - [`approval`]: the amounts that need a second person
+//! - [`threshold`]: the amounts that need a second person, or a second proof of who asks ([`step_up`])
 //! - [`ledger_account`]: the accounts' balances, and [`posting`]: their histories, for `accounts-service`
 //! - [`lane`]: the one way in which money moves; [`book`] holds the rules it decides by
 //! - [`idempotency_key`]: requests that can be repeated safely
@@ -15,7 +15,6 @@
 //! - [`audit`]: what was changed by hand, in a chain of hashes
 //! - [`outbox`]: facts on their way to other services; [`late_scoring`], [`upkeep`]: work on a timer
 
-pub mod approval;
 pub mod audit;
 pub mod block;
 pub mod book;
@@ -38,7 +37,9 @@ pub mod sandbox;
 pub mod schedule;
 pub mod schema;
 pub mod state;
+pub mod step_up;
 mod telemetry;
+pub mod threshold;
 pub mod transfer;
 pub mod upkeep;
 pub mod webhook;
@@ -60,6 +61,7 @@ use checkpoint::SigningKey;
 pub use config::Config;
 use lane::{Lanes, Policy, Scorer};
 use state::State;
+use step_up::StepUp;
 
 /// The schema that this service owns.
 pub const SCHEMA: &str = "transactions";
@@ -141,6 +143,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         calendar_clock,
         config.sandbox_rail,
         config.webhooks.clone(),
+        StepUp {
+            clock: config.clock.clone(),
+            ..config.step_up
+        },
     ));
     let verifier = AccessTokenVerifier::from_auth_service(SERVICE, auth, config.clock.clone());
     let verifier = web::Data::new(verifier);

@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, post, web};
 use serde::{Deserialize, Serialize};
 use shared::id::AccountId;
 use shared::idempotency::IdempotencyKey;
-use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
+use shared::openapi::{AuthErrors, BodyErrors, CommonErrors, StepUpErrors};
 use shared::{Amount, ApiError, Currency, Json, Outcome, Principal};
 use utoipa::ToSchema;
 
@@ -51,9 +51,15 @@ pub async fn create_deposit(
     request: Json<CreatePayment>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
-    let claim = Claim::new(principal.user_id, key, "POST /payments/deposits", &request.0)?;
+    let claim = Claim::new(
+        principal.user_id,
+        key.clone(),
+        "POST /payments/deposits",
+        &request.0,
+    )?;
     pay(
         &principal,
+        &key,
         claim,
         TransferKind::Deposit,
         request.into_inner(),
@@ -69,7 +75,7 @@ pub async fn create_deposit(
     responses(
         (status = 201, description = "Posted, or in review", body = TransferRecord),
         (status = 422, description = "`rail_unavailable`, `account_not_found`, `account_frozen`, `account_closed`, `currency_mismatch`, `insufficient_funds`, `transfer_limit_exceeded`, `daily_limit_exceeded`, `monthly_limit_exceeded`, `blocked_by_risk`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
-        AuthErrors, BodyErrors, CommonErrors,
+        StepUpErrors, BodyErrors, CommonErrors,
     ),
     security(("access_token" = [])),
 )]
@@ -80,9 +86,15 @@ pub async fn create_withdrawal(
     request: Json<CreatePayment>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
-    let claim = Claim::new(principal.user_id, key, "POST /payments/withdrawals", &request.0)?;
+    let claim = Claim::new(
+        principal.user_id,
+        key.clone(),
+        "POST /payments/withdrawals",
+        &request.0,
+    )?;
     pay(
         &principal,
+        &key,
         claim,
         TransferKind::Withdrawal,
         request.into_inner(),
@@ -93,6 +105,7 @@ pub async fn create_withdrawal(
 
 async fn pay(
     principal: &Principal,
+    key: &IdempotencyKey,
     claim: Claim,
     kind: TransferKind,
     request: CreatePayment,
@@ -115,6 +128,9 @@ async fn pay(
         request.amount,
         request.currency,
     );
+    if kind == TransferKind::Withdrawal {
+        state.step_up.check(principal, &[(key, &legs)])?;
+    }
     let note = Note {
         description: request.description,
         metadata: request.metadata,

@@ -7,6 +7,7 @@ use shared::id::AccountId;
 use shared::{Clock, Currency, Db};
 
 use crate::lane::Lanes;
+use crate::step_up::StepUp;
 use crate::webhook::delivery::Webhooks;
 
 pub struct State {
@@ -16,17 +17,26 @@ pub struct State {
     /// Whether money can be made to enter and leave over the sandbox rail.
     pub sandbox_rail: bool,
     pub webhooks: Webhooks,
+    pub step_up: StepUp,
     clearing_accounts: RwLock<HashMap<Currency, AccountId>>,
 }
 
 impl State {
-    pub fn new(db: Db, lanes: Lanes, clock: Clock, sandbox_rail: bool, webhooks: Webhooks) -> Self {
+    pub fn new(
+        db: Db,
+        lanes: Lanes,
+        clock: Clock,
+        sandbox_rail: bool,
+        webhooks: Webhooks,
+        step_up: StepUp,
+    ) -> Self {
         Self {
             db,
             lanes,
             clock,
             sandbox_rail,
             webhooks,
+            step_up,
             clearing_accounts: RwLock::default(),
         }
     }

@@ -11,6 +11,7 @@ use shared::{ApiError, Db, FieldKeys};
 use uuid::Uuid;
 
 use super::{PersonalColumn, Protection, queries};
+use crate::modules;
 
 const WINDOW: i64 = 500;
 /// Windows between two lines of progress.
@@ -55,6 +56,12 @@ impl Command {
         column: &PersonalColumn,
         work: impl AsyncFn(&mut AsyncPgConnection, &Protection<'_>, &[Stored]) -> Result<usize, ApiError>,
     ) -> anyhow::Result<usize> {
+        // Nothing is there of a module that was never switched on.
+        let mut connection = self.db.connection().await.map_err(ApiError::into_source)?;
+        if !modules::has_table(&mut connection, column.table).await? {
+            return Ok(0);
+        }
+        drop(connection);
         let (mut after, mut changed) = (Uuid::nil(), 0);
         for number in 1.. {
             let (last, count) = self

@@ -80,7 +80,7 @@ pub async fn change_password(
 }
 
 /// The access token is good, so a wrong password is not a 401, which would make clients log the user out.
-fn wrong_password(error: ApiError) -> ApiError {
+pub fn wrong_password(error: ApiError) -> ApiError {
     if error.code() == "invalid_credentials" {
         not_the_current_password()
     } else {

@@ -12,10 +12,12 @@ use utoipa::ToSchema;
 
 use super::login::{Login, Method};
 use super::{Client, PresentedRefreshToken, Secret, invalid_refresh_token, login, queries, session_revoked};
+use crate::access_tokens::Authentication;
 use crate::passwords::Password;
 use crate::passwords::authentication::{authenticate, invalid_credentials};
 use crate::state::AppState;
 use crate::telemetry::{Revocation, outcome_of, sessions_revoked};
+use crate::two_factor::login_handlers::PendingLoginResponse;
 use crate::users::{self, Email, User};
 use crate::{access_tokens, field_keys, login_attempts};
 
@@ -69,13 +71,13 @@ impl TokensResponse {
         state: &AppState,
         user: User,
         session_id: SessionId,
-        amr: &[String],
+        authentication: &Authentication<'_>,
         refresh_token: &Secret,
         now: DateTime<Utc>,
     ) -> Result<Self, ApiError> {
         let access_token = state
             .signing_keys
-            .issue(user.id, session_id, &user.roles.0, amr, now);
+            .issue(user.id, session_id, &user.roles.0, authentication, now);
         Ok(Self {
             access_token: access_token.map_err(ApiError::internal)?,
             token_type: TokenType::Bearer,
@@ -98,6 +100,7 @@ pub fn secret_answer(body: impl Serialize) -> HttpResponse {
     tag = "auth",
     responses(
         (status = 200, description = "Logged in", body = LoginResponse),
+        (status = 202, description = "The password is right, and a second factor is needed: go on at POST /api/v1/auth/two-factor/login", body = PendingLoginResponse),
         (status = 401, description = "`invalid_credentials`: there is no such user, or the password is wrong", body = Problem, content_type = "application/problem+json"),
         CommonErrors, BodyErrors,
     )
@@ -183,7 +186,12 @@ pub async fn refresh_tokens(
         })
         .await?;
     let (user, session) = renewed.ok_or_else(invalid_refresh_token)?;
-    TokensResponse::new(&state, user, session.id, &session.amr(), &next, now).map(secret_answer)
+    let authentication = Authentication {
+        amr: &session.amr(),
+        at: session.authenticated_at(),
+        authorization: None,
+    };
+    TokensResponse::new(&state, user, session.id, &authentication, &next, now).map(secret_answer)
 }
 
 /// Ends the session of the access token.

@@ -11,26 +11,47 @@ use shared::id::SessionId;
 use super::handlers::{LoginResponse, TokensResponse, secret_answer};
 use super::queries::{self, NewSession};
 use super::{Client, Secret, Session};
+use crate::access_tokens::Authentication;
 use crate::field_keys::Protection;
 use crate::state::AppState;
+use crate::two_factor::login_handlers::PendingLoginResponse;
+use crate::two_factor::pending_login::{self, HeldBack, PendingLogin};
 use crate::users::{StoredUser, User};
 
 /// How a user proved who they are; the names are those of RFC 8176, which has none for another provider's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     Password,
+    /// Of an app, of a list on paper, or of an e-mail.
+    OneTimeCode,
+    TextMessage,
+    /// A passkey, whose authenticator has verified the user.
+    Passkey,
+    /// Two proofs of different kinds, or one that is two.
+    Several,
 }
 
 impl Method {
     pub fn name(self) -> &'static str {
         match self {
             Self::Password => "pwd",
+            Self::OneTimeCode => "otp",
+            Self::TextMessage => "sms",
+            Self::Passkey => "pop",
+            Self::Several => "mfa",
         }
     }
 }
 
+/// What a login comes to.
+pub enum Login {
+    Session(Box<BegunSession>),
+    /// A second factor is needed first.
+    Pending(PendingLogin),
+}
+
 /// A login that succeeded, before it is put into the words of an answer.
-pub struct Login {
+pub struct BegunSession {
     pub user: User,
     pub session: Session,
     /// The session's credential, which nothing shows again.
@@ -41,22 +62,36 @@ pub struct Login {
 impl Login {
     /// The answer of the API's own logins, whatever the kind.
     pub fn answer(self, state: &AppState) -> Result<HttpResponse, ApiError> {
+        match self {
+            Self::Session(begun) => begun.response(state).map(secret_answer),
+            Self::Pending(pending) => Ok(PendingLoginResponse::answer(&pending)),
+        }
+    }
+}
+
+impl BegunSession {
+    pub fn response(self, state: &AppState) -> Result<LoginResponse, ApiError> {
         let Self {
             user,
             session,
             secret,
             refresh_token,
         } = self;
+        let authentication = Authentication {
+            amr: &session.amr,
+            at: session.authenticated_at,
+            authorization: None,
+        };
         let now = session.created_at;
-        Ok(secret_answer(LoginResponse {
+        Ok(LoginResponse {
             session_id: secret.reveal(),
-            tokens: TokensResponse::new(state, user, session.id, &session.amr, &refresh_token, now)?,
-        }))
+            tokens: TokensResponse::new(state, user, session.id, &authentication, &refresh_token, now)?,
+        })
     }
 }
 
-/// Begins a session of `user`, whose row the caller has locked in this transaction, so that no change of a password and no ban
-/// slips past. `protection` is taken before that lock, as by everybody.
+/// Begins a session of `user`, unless a second factor is needed first. The caller has locked the user's row in this transaction,
+/// so that no change of a password and no ban slips past. `protection` is taken before that lock, as by everybody.
 pub async fn begin(
     state: &AppState,
     connection: &mut AsyncPgConnection,
@@ -66,17 +101,47 @@ pub async fn begin(
     methods: &[Method],
     now: DateTime<Utc>,
 ) -> Result<Login, ApiError> {
-    let (secret, refresh_token) = (Secret::session()?, Secret::refresh_token()?);
-    let new = NewSession {
+    let user = user.decrypt(&state.field_keys)?;
+    let user = match pending_login::hold_back(connection, user, &client, methods, now).await? {
+        HeldBack::Yes(pending) => return Ok(Login::Pending(pending)),
+        HeldBack::No(user) => user,
+    };
+    let proved = Proved {
         id: SessionId::new(),
+        secret: Secret::session()?,
+        amr: methods.iter().map(|method| method.name().to_owned()).collect(),
+    };
+    let begun = begin_proved(connection, protection, user, client, proved, now).await?;
+    Ok(Login::Session(Box::new(begun)))
+}
+
+/// A session of which nothing more has to be proved.
+pub struct Proved {
+    pub id: SessionId,
+    pub secret: Secret,
+    pub amr: Vec<String>,
+}
+
+/// Begins a session whose user has proved all there is to prove. The same holds as for [`begin`].
+pub async fn begin_proved(
+    connection: &mut AsyncPgConnection,
+    protection: &Protection<'_>,
+    user: User,
+    client: Client,
+    Proved { id, secret, amr }: Proved,
+    now: DateTime<Utc>,
+) -> Result<BegunSession, ApiError> {
+    let refresh_token = Secret::refresh_token()?;
+    let new = NewSession {
+        id,
         secret_hash: secret.hash(),
         refresh_token_hash: refresh_token.hash(),
-        amr: methods.iter().map(|method| method.name().to_owned()).collect(),
+        amr,
         client,
     };
     let session = queries::begin(connection, protection, user.id, new, now).await?;
-    Ok(Login {
-        user: user.decrypt(&state.field_keys)?,
+    Ok(BegunSession {
+        user,
         session,
         secret,
         refresh_token,

@@ -58,6 +58,7 @@ pub async fn begin(
         user_id,
         client: new.client,
         amr: new.amr,
+        authenticated_at: now,
         created_at: now,
         last_used_at: now,
         expires_at,
@@ -108,12 +109,60 @@ pub struct LiveSession {
     pub user_id: UserId,
     pub expires_at: DateTime<Utc>,
     amr: Vec<Option<String>>,
+    authenticated_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
 }
 
 impl LiveSession {
     pub fn amr(&self) -> Vec<String> {
         self.amr.iter().flatten().cloned().collect()
     }
+
+    pub fn authenticated_at(&self) -> DateTime<Utc> {
+        self.authenticated_at.unwrap_or(self.created_at)
+    }
+}
+
+/// Locks a session that goes on.
+pub async fn lock_live(
+    connection: &mut AsyncPgConnection,
+    id: SessionId,
+    now: DateTime<Utc>,
+) -> QueryResult<Option<LiveSession>> {
+    sessions::table
+        .find(id)
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now))
+        .select(LiveSession::as_select())
+        .for_no_key_update()
+        .first(connection)
+        .await
+        .optional()
+}
+
+/// Notes that the user has just proved who they are, by which methods altogether.
+pub async fn note_authentication(
+    connection: &mut AsyncPgConnection,
+    id: SessionId,
+    amr: &[String],
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    diesel::update(sessions::table.find(id))
+        .set((sessions::amr.eq(amr), sessions::authenticated_at.eq(now)))
+        .execute(connection)
+        .await
+}
+
+/// Notes that a second factor was given: for a session that was begun or stepped up while the module is on.
+pub async fn note_second_factor(
+    connection: &mut AsyncPgConnection,
+    id: SessionId,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    diesel::update(sessions::table.find(id))
+        .set(sessions::two_factor_verified_at.eq(now))
+        .execute(connection)
+        .await
 }
 
 /// Locks the session that a refresh token was given to, so that its tokens are used one at a time.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use shared::Clock;
 use shared::access_token::{AUDIENCE, ISSUER, TOKEN_TYPE};
 use shared::id::{Id, SessionId, UserId};
-use shared::principal::{AccessTokenClaims, Role};
+use shared::principal::{AccessTokenClaims, Assurance, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -250,6 +250,9 @@ impl Signer {
             iat: now,
             exp: now + lifetime_s,
             amr: vec!["pwd".to_owned()],
+            acr: Assurance::Aal1,
+            auth_time: None,
+            authorization_details: Vec::new(),
         };
         let header = Header {
             typ: Some(kind.to_owned()),

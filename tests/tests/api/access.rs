@@ -1,16 +1,37 @@
 //! Who may do what: every operation of the public API refuses whoever has no token, and whoever does not own what it is
 //! about. An operation that is missing in the table below fails the test, so nobody can forget one.
 
+use platform::authenticator::Authenticator;
 use platform::client::{Answer, new_key, transfer_body};
 use platform::{Client, Customer, Platform};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 /// Operations that need no token, and why. This list may only get shorter.
-const PUBLIC: [(&str, &str); 4] = [
+const PUBLIC: [(&str, &str); 9] = [
     ("POST /api/v1/auth/register", "there is no user yet"),
     ("POST /api/v1/auth/login", "the password is the credential"),
     ("POST /api/v1/auth/refresh", "the refresh token is the credential"),
+    (
+        "POST /api/v1/auth/passkeys/login",
+        "the passkey is the credential",
+    ),
+    (
+        "POST /api/v1/auth/passkeys/login/options",
+        "a challenge for anybody",
+    ),
+    (
+        "POST /api/v1/auth/two-factor/login/passkey-options",
+        "the pending login is the credential",
+    ),
+    (
+        "POST /api/v1/auth/two-factor/login",
+        "the pending login is the credential",
+    ),
+    (
+        "POST /api/v1/auth/two-factor/login/methods",
+        "the pending login is the credential",
+    ),
     ("GET /.well-known/jwks.json", "public keys"),
 ];
 
@@ -30,13 +51,62 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 61] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 78] = [
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
         "POST /api/v1/auth/password/change",
         Some(password_change),
         OnlyOwn,
+    ),
+    ("POST /api/v1/auth/passkeys/registration", None, OnlyOwn),
+    ("POST /api/v1/auth/passkeys", Some(new_passkey), OnlyOwn),
+    ("GET /api/v1/auth/passkeys", None, OnlyOwn),
+    (
+        "PATCH /api/v1/auth/passkeys/{passkey_id}",
+        Some(passkey_name),
+        Refused(404, "not_found"),
+    ),
+    (
+        "DELETE /api/v1/auth/passkeys/{passkey_id}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    ("POST /api/v1/auth/step-up", Some(proof), OnlyOwn),
+    (
+        "POST /api/v1/auth/step-up/passkey-options",
+        Some(nothing),
+        OnlyOwn,
+    ),
+    ("GET /api/v1/auth/two-factor", None, OnlyOwn),
+    (
+        "POST /api/v1/auth/two-factor/methods",
+        Some(second_factor),
+        OnlyOwn,
+    ),
+    (
+        "POST /api/v1/auth/two-factor/methods/{method}/activate",
+        Some(code),
+        OnlyOwn,
+    ),
+    ("DELETE /api/v1/auth/two-factor/methods/{method}", None, OnlyOwn),
+    ("POST /api/v1/auth/two-factor/recovery-codes", None, OnlyOwn),
+    ("DELETE /api/v1/auth/two-factor/remembered-devices", None, OnlyOwn),
+    (
+        "GET /api/v1/auth/two-factor/required-roles",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "PUT /api/v1/auth/two-factor/required-roles",
+        Some(no_roles),
+        Refused(403, "role_required"),
+    ),
+    ("GET /api/v1/auth/modules", None, Refused(403, "role_required")),
+    (
+        "PUT /api/v1/auth/modules/{name}",
+        Some(switched_off),
+        Refused(403, "role_required"),
     ),
     ("POST /api/v1/accounts", Some(new_account), OnlyOwn),
     ("GET /api/v1/accounts", None, ShowsNothing),
@@ -271,6 +341,7 @@ struct Owned {
     hold_id: String,
     schedule_id: String,
     webhook_endpoint_id: String,
+    passkey_id: String,
     key: String,
 }
 
@@ -296,8 +367,19 @@ impl Owned {
             .post("/api/v1/webhook-endpoints", endpoint)
             .await
             .must_be(201);
+        let origin = "https://app.example.com";
+        let mut authenticator = Authenticator::new(origin).unwrap();
+        let begun = owner
+            .post_empty("/api/v1/auth/passkeys/registration")
+            .await
+            .must_be(201);
+        let credential = authenticator.create(&begun["options"]).unwrap();
+        let passkey =
+            json!({ "ceremony_id": begun["ceremony_id"], "name": "Owned", "credential": credential });
+        let passkey = owner.post("/api/v1/auth/passkeys", passkey).await.must_be(201);
         Self {
             owner,
+            passkey_id: passkey["id"].as_str().unwrap().to_owned(),
             webhook_endpoint_id: endpoint["id"].as_str().unwrap().to_owned(),
             account_id,
             other_account_id,
@@ -317,6 +399,9 @@ impl Owned {
             .replace("{schedule_id}", &self.schedule_id)
             .replace("{webhook_endpoint_id}", &self.webhook_endpoint_id)
             .replace("{key}", &self.key)
+            .replace("{name}", "two-factor")
+            .replace("{method}", "totp")
+            .replace("{passkey_id}", &self.passkey_id)
             .replace("{number}", "1");
         assert!(
             !path.contains('{'),
@@ -343,6 +428,34 @@ impl Owned {
 
 fn password_change(_: &Owned) -> Value {
     json!({ "current_password": "not-the-password", "new_password": "copper-meadow-17-telescope" })
+}
+
+fn new_passkey(_: &Owned) -> Value {
+    json!({ "ceremony_id": shared::id::CeremonyId::new(), "name": "Mine", "credential": {} })
+}
+
+fn passkey_name(_: &Owned) -> Value {
+    json!({ "name": "Mine" })
+}
+
+fn proof(_: &Owned) -> Value {
+    json!({ "method": "totp", "code": "000000" })
+}
+
+fn second_factor(_: &Owned) -> Value {
+    json!({ "method": "totp" })
+}
+
+fn code(_: &Owned) -> Value {
+    json!({ "code": "000000" })
+}
+
+fn no_roles(_: &Owned) -> Value {
+    json!({ "roles": [] })
+}
+
+fn switched_off(_: &Owned) -> Value {
+    json!({ "enabled": false })
 }
 
 fn new_account(_: &Owned) -> Value {

@@ -572,6 +572,7 @@ async fn numbers_in_use(platform: &Platform) -> Vec<i32> {
         ("users", "name_encrypted"),
         ("sessions", "ip_encrypted"),
         ("sessions", "user_agent_encrypted"),
+        ("passkeys", "name_encrypted"),
     ];
     let of_column = |(table, column): (&str, &str)| {
         format!(

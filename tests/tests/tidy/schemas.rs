@@ -20,6 +20,10 @@ async fn migrated() -> (&'static Server, &'static str) {
         .get_or_init(async || {
             let server = Server::throwaway(Durability::Fast).await.unwrap();
             let database = server.create_from_template().await.unwrap();
+            // Modules make their tables when they are switched on.
+            let client = server.connect(&database).await.unwrap();
+            let switch_on = "SELECT auth.switch_module(name, true) FROM auth.modules";
+            client.batch_execute(switch_on).await.unwrap();
             (server, database)
         })
         .await;

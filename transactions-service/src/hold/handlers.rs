@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, get, post, web};
 use serde::{Deserialize, Deserializer, Serialize};
 use shared::id::{AccountId, HoldId, TransferId};
 use shared::idempotency::IdempotencyKey;
-use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
+use shared::openapi::{AuthErrors, BodyErrors, CommonErrors, StepUpErrors};
 use shared::page::Limit;
 use shared::{Amount, ApiError, Currency, Cursor, Denial, Json, Outcome, Page, Principal};
 use utoipa::{IntoParams, ToSchema};
@@ -13,6 +13,7 @@ use super::queries::{self, HoldRow};
 use super::{CaptureOrder, HoldAction, HoldCommand, HoldOrder, HoldRecord};
 use crate::idempotency_key::Claim;
 use crate::lane::Work;
+use crate::leg::Legs;
 use crate::state::State;
 use crate::transfer::handlers::respond;
 use crate::transfer::{Description, Metadata, Note, Reference, TransferRecord};
@@ -64,7 +65,7 @@ pub struct PlaceHold {
     responses(
         (status = 201, description = "Set aside", body = HoldRecord),
         (status = 422, description = "`same_account`, `account_not_found`, `account_frozen`, `account_closed`, `currency_mismatch`, `insufficient_funds`, `transfer_limit_exceeded`, `daily_limit_exceeded`, `monthly_limit_exceeded`, `approval_required`, `blocked_by_risk`, `captured_after_expiry`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
-        AuthErrors, BodyErrors, CommonErrors,
+        StepUpErrors, BodyErrors, CommonErrors,
     ),
     security(("access_token" = [])),
 )]
@@ -75,7 +76,7 @@ pub async fn place_hold(
     request: Json<PlaceHold>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
-    let claim = Claim::new(principal.user_id, key, "POST /holds", &request.0)?;
+    let claim = Claim::new(principal.user_id, key.clone(), "POST /holds", &request.0)?;
     let request = request.into_inner();
     if request.account_id == request.credit_account_id {
         return Err(refused("same_account", "A hold needs two different accounts."));
@@ -88,6 +89,13 @@ pub async fn place_hold(
             "`capture_in_seconds` must come before `expires_in_seconds`.",
         ));
     }
+    let legs = Legs::pair(
+        request.account_id,
+        request.credit_account_id,
+        request.amount,
+        request.currency,
+    );
+    state.step_up.check(&principal, &[(&key, &legs)])?;
     let order = HoldOrder {
         id: HoldId::new(),
         account_id: request.account_id,
@@ -125,7 +133,7 @@ pub struct IncrementHold {
         (status = 200, description = "Set aside", body = HoldRecord),
         (status = 404, description = "`not_found`: there is none, or you did not place it", body = shared::error::Problem, content_type = "application/problem+json"),
         (status = 422, description = "`hold_ended`, `hold_expired`, `account_frozen`, `account_closed`, `insufficient_funds`, `transfer_limit_exceeded`, `daily_limit_exceeded`, `monthly_limit_exceeded`, `approval_required`, `blocked_by_risk`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
-        AuthErrors, BodyErrors, CommonErrors,
+        StepUpErrors, BodyErrors, CommonErrors,
     ),
     security(("access_token" = [])),
 )]
@@ -139,7 +147,7 @@ pub async fn increment_hold(
 ) -> Result<HttpResponse, ApiError> {
     let claim = Claim::new(
         principal.user_id,
-        key,
+        key.clone(),
         "POST /holds/increment",
         &(*hold_id, &request.0),
     )?;
@@ -151,6 +159,10 @@ pub async fn increment_hold(
         .clone()
         .into_hold()
         .incremented(request.amount, principal.user_id)?;
+    // As a whole: it could have been placed small and grow in small steps.
+    state
+        .step_up
+        .check(&principal, &[(&key, &order.scored_as.legs)])?;
     submit(&state, claim, row, HoldAction::Increment(order)).await
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use shared::clients::transactions::Direction;
 use shared::id::{AccountId, ScheduleId};
 use shared::idempotency::{IdempotencyKey, REPLAYED_HEADER, fingerprint, key_reused};
-use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
+use shared::openapi::{AuthErrors, BodyErrors, CommonErrors, StepUpErrors};
 use shared::page::Limit;
 use shared::{ApiError, Cursor, Denial, Json, Outcome, Page, Principal};
 use utoipa::{IntoParams, ToSchema};
@@ -50,7 +50,7 @@ pub struct CreateSchedule {
         (status = 200, description = "Of a dry run: what would be made", body = Schedule),
         (status = 201, description = "Made. A repetition answers with the schedule as it is now", body = Schedule),
         (status = 422, description = "`same_account`, `invalid_legs`, `unbalanced_legs`, `account_not_found`, `currency_mismatch`, `invalid_schedule`, `starts_in_the_past`, `starts_too_late`, `too_many_schedules`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
-        AuthErrors, BodyErrors, CommonErrors,
+        StepUpErrors, BodyErrors, CommonErrors,
     ),
     security(("access_token" = [])),
 )]
@@ -75,6 +75,9 @@ pub async fn create_transfer_schedule(
         .transfer
         .clone()
         .into_order(principal.user_id, now.date_naive())?;
+    if !dry_run {
+        state.step_up.check(&principal, &[(&key, &order.legs)])?;
+    }
     let mut conn = state.db.connection().await?;
     check_accounts(&mut conn, &order).await?;
     drop(conn);

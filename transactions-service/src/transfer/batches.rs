@@ -6,7 +6,7 @@ use actix_web::{post, web};
 use serde::{Deserialize, Serialize};
 use shared::id::UserId;
 use shared::idempotency::IdempotencyKey;
-use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
+use shared::openapi::{BodyErrors, CommonErrors, StepUpErrors};
 use shared::{ApiError, Json, Principal};
 use utoipa::ToSchema;
 
@@ -14,6 +14,7 @@ use super::handlers::{CreateTransfer, TransferFields};
 use crate::idempotency_key::Claim;
 use crate::lane::{Answer, Item, Mode, Work, batch_refused};
 use crate::state::State;
+use crate::step_up::Order;
 
 const MAX_ITEMS: usize = 1000;
 const MAX_BYTES: usize = 1024 * 1024;
@@ -79,7 +80,7 @@ pub struct BatchResult {
     responses(
         (status = 200, description = "A result for each item", body = TransferBatch),
         (status = 422, description = "`invalid_batch`, `duplicate_key`", body = shared::error::Problem, content_type = "application/problem+json"),
-        AuthErrors, BodyErrors, CommonErrors,
+        StepUpErrors, BodyErrors, CommonErrors,
     ),
     security(("access_token" = [])),
 )]
@@ -95,6 +96,16 @@ pub async fn create_transfer_batch(
     let today = state.clock.now().date_naive();
     let items = request.items.into_iter();
     let items: Vec<Result<Item, ApiError>> = items.map(|item| item.of(principal.user_id, today)).collect();
+    if !request.dry_run {
+        let orders = keys.iter().zip(&items);
+        let orders: Vec<Order<'_>> = orders
+            .filter_map(|(key, item)| match &item.as_ref().ok()?.work {
+                Work::Post(order) => Some((key, &order.legs)),
+                _ => None,
+            })
+            .collect();
+        state.step_up.check(&principal, &orders)?;
+    }
     let answers = match (request.mode, request.dry_run) {
         (BatchMode::Atomic, false) => decide_together(&state, items, Mode::Atomic).await?,
         (BatchMode::Atomic, true) => decide_together(&state, items, Mode::DryRun { atomic: true }).await?,

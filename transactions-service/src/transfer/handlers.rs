@@ -9,7 +9,7 @@ use serde_json::json;
 use shared::error::PROBLEM_JSON;
 use shared::id::{AccountId, TransferId, UserId};
 use shared::idempotency::{IdempotencyKey, REPLAYED_HEADER};
-use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
+use shared::openapi::{AuthErrors, BodyErrors, CommonErrors, StepUpErrors};
 use shared::{Amount, ApiError, Currency, Denial, Json, Outcome, Principal, Role};
 use utoipa::ToSchema;
 
@@ -165,7 +165,7 @@ impl CreateTransfer {
         (status = 200, description = "Of a dry run: what would have happened", body = TransferRecord),
         (status = 201, description = "Posted, or in review", body = TransferRecord),
         (status = 422, description = "`same_account`, `invalid_legs`, `unbalanced_legs`, `effective_date_too_far`, `account_not_found`, `account_frozen`, `account_closed`, `currency_mismatch`, `insufficient_funds`, `transfer_limit_exceeded`, `daily_limit_exceeded`, `monthly_limit_exceeded`, `condition_failed`, `balance_limit_exceeded`, `blocked_by_risk`, `idempotency_key_reused`", body = shared::error::Problem, content_type = "application/problem+json"),
-        AuthErrors, BodyErrors, CommonErrors,
+        StepUpErrors, BodyErrors, CommonErrors,
     ),
     security(("access_token" = [])),
 )]
@@ -176,7 +176,7 @@ pub async fn create_transfer(
     request: Json<CreateTransfer>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, ApiError> {
-    let claim = Claim::new(principal.user_id, key, "POST /transfers", &request.0)?;
+    let claim = Claim::new(principal.user_id, key.clone(), "POST /transfers", &request.0)?;
     let mode = match request.is_dry_run() {
         true => Mode::DryRun { atomic: true },
         false => Mode::Atomic,
@@ -184,6 +184,9 @@ pub async fn create_transfer(
     let order = request
         .into_inner()
         .into_order(principal.user_id, state.clock.now().date_naive())?;
+    if mode == Mode::Atomic {
+        state.step_up.check(&principal, &[(&key, &order.legs)])?;
+    }
     let answer = state.lanes.decide(Work::Post(order), claim, mode).await?;
     Ok(respond(answer))
 }

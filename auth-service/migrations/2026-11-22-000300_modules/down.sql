@@ -1,0 +1,2 @@
+DROP FUNCTION switch_module;
+DROP TABLE modules;
