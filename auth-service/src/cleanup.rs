@@ -44,7 +44,7 @@ async fn clean_up(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
         ),
         ("passkey_ceremonies", "id", "expires_at", now),
         ("pending_logins", "id", "expires_at", now),
-        ("two_factor_codes", "id", "expires_at", now),
+        ("two_factor_codes", "method_id, asked_by", "expires_at", now),
         ("remembered_devices", "token_hash", "expires_at", now),
         (
             "two_factor_attempts",
@@ -58,7 +58,7 @@ async fn clean_up(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
             continue;
         }
         let delete_batch = format!(
-            "DELETE FROM {table} WHERE {key} IN \
+            "DELETE FROM {table} WHERE ({key}) IN \
              (SELECT {key} FROM {table} WHERE {time} < $1 LIMIT {BATCH} FOR UPDATE SKIP LOCKED)"
         );
         let mut deleted = BATCH;

@@ -127,8 +127,7 @@ diesel::table! {
 }
 
 diesel::table! {
-    two_factor_codes (id) {
-        id -> Uuid,
+    two_factor_codes (method_id, asked_by) {
         method_id -> Uuid,
         asked_by -> Bytea,
         code_hash -> Bytea,

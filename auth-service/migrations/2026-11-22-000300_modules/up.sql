@@ -18,11 +18,13 @@ REVOKE INSERT, UPDATE, DELETE ON modules FROM auth_runtime;
 -- migration. All of it is one transaction, so a module is never half there; all of it runs each time, which repairs one that
 -- somebody has damaged. Whoever switches at the same moment waits.
 CREATE FUNCTION switch_module(module text, switched_on boolean) RETURNS SETOF modules
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '2s' AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
     migration text;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('auth.modules'));
+    -- Whoever wants a table after it waits behind it, so it waits for none for long.
+    PERFORM set_config('lock_timeout', '2s', true);
     IF switched_on THEN
         FOR migration IN
             SELECT step FROM modules, unnest(migrations) WITH ORDINALITY AS steps (step, place)

@@ -21,13 +21,12 @@ BEGIN
     COMMENT ON COLUMN two_factor_methods.last_sent_at IS 'When a code was last sent, which is not done again at once.';
 
     CREATE TABLE IF NOT EXISTS two_factor_codes (
-        id uuid PRIMARY KEY,
         method_id uuid NOT NULL REFERENCES two_factor_methods (id) ON DELETE CASCADE,
         asked_by bytea NOT NULL CHECK (octet_length(asked_by) = 32),
         code_hash bytea NOT NULL CHECK (octet_length(code_hash) = 32),
         attempts_left integer NOT NULL CHECK (attempts_left BETWEEN 0 AND 5),
         expires_at timestamptz NOT NULL,
-        UNIQUE (method_id, asked_by)
+        PRIMARY KEY (method_id, asked_by)
     );
     CREATE INDEX IF NOT EXISTS two_factor_codes_expires_at ON two_factor_codes (expires_at);
     COMMENT ON TABLE two_factor_codes IS 'Codes that were sent, as keyed hashes: six digits would be found from any other. Removed by being used.';
@@ -64,7 +63,6 @@ BEGIN
     CREATE INDEX IF NOT EXISTS pending_logins_expires_at ON pending_logins (expires_at);
     COMMENT ON TABLE pending_logins IS 'Logins that wait for the second factor. Each becomes the session with its id and its credential, and until then is none: nothing that looks for sessions finds it.';
     COMMENT ON COLUMN pending_logins.enrolling IS 'The user must have a second factor and has none: the login goes on by setting one up.';
-    REVOKE UPDATE ON pending_logins FROM auth_runtime;
 
     CREATE TABLE IF NOT EXISTS two_factor_attempts (
         user_id uuid PRIMARY KEY REFERENCES users (id) ON DELETE CASCADE,
