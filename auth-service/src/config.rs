@@ -14,6 +14,15 @@
 //!   not less
 //! - `PASSWORD_HASH_THREADS`: threads that hash, default 1
 //! - `PASSWORD_HASH_QUEUE`: how many passwords may be waiting or worked on before logins are shed, default 32
+//! - `FRONTEND_URL`: the site whose pages links in mails lead to: `/verify-email`, `/reset-password` and `/login`
+//! - `LINK_URLS`: optional; other pages, and deep links of apps, that a request may have a mail lead to, with commas between them
+//! - `SMTP_URL`: who takes mail over, `smtps://user:password@host` or `smtp://user:password@host?tls=required`
+//! - `MAIL_FROM`: whom mail is from, `Name <address@domain>`
+//! - `SMS_GATEWAY_URL`, `SMS_GATEWAY_TOKEN`: optional; who takes text messages over: a POST of `id`, `to` and `text` as JSON, with
+//!   the token as bearer. Without them, nothing that needs a text message is offered
+//! - `MESSAGE_DIRECTORY`: for developers, instead of all these: each message becomes a file in it
+//! - `BRAND_NAME`: what messages call us, default Flowlet
+//! - `EMAIL_VERIFICATION`: `required` before a login, `optional` (default), or `off`, when no mail is sent at registration
 //! - `WORKERS`: threads that serve requests, default 2
 //! - `SHUTDOWN_DELAY_S`: how long requests are still taken after SIGTERM, until balancers have noticed, default 0
 //! - `FLOWLET_ENV`: `production` (default), which refuses what can be guessed or is unsafe, or `development`
@@ -28,6 +37,8 @@ use shared::config::Env;
 use shared::db::DbConfig;
 use shared::{Clock, FieldKeys};
 
+use crate::email_verification::Requirement;
+use crate::messages::{CarrierConfig, Links};
 use crate::signing_key::{EXAMPLE_KID, SigningKey};
 
 /// Argon2id's least cost by OWASP.
@@ -40,6 +51,8 @@ pub struct Config {
     pub signing_keys: SigningKeysConfig,
     pub field_keys: FieldKeys,
     pub hashing: HashingConfig,
+    pub messages: MessagesConfig,
+    pub email_verification: Requirement,
     pub workers: usize,
     pub shutdown_delay: Duration,
     pub clock: Clock,
@@ -51,6 +64,13 @@ pub struct SigningKeysConfig {
     pub current: SecretString,
     pub next: Option<SecretString>,
     pub previous: Option<SecretString>,
+}
+
+#[derive(Clone, Debug)]
+pub struct MessagesConfig {
+    pub carrier: CarrierConfig,
+    pub links: Links,
+    pub brand: String,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +88,8 @@ impl Config {
             signing_keys: SigningKeysConfig::from_env(&mut env),
             field_keys: FieldKeys::from_env(&mut env),
             hashing: HashingConfig::from_env(&mut env),
+            messages: MessagesConfig::from_env(&mut env),
+            email_verification: env.or("EMAIL_VERIFICATION", Requirement::default()),
             workers: env.or("WORKERS", 2),
             shutdown_delay: Duration::from_secs(env.or("SHUTDOWN_DELAY_S", 0)),
             clock: Clock::system(),
@@ -101,6 +123,16 @@ impl SigningKeysConfig {
             }
         }
         keys
+    }
+}
+
+impl MessagesConfig {
+    fn from_env(env: &mut Env) -> Self {
+        Self {
+            carrier: CarrierConfig::from_env(env),
+            links: Links::from_env(env),
+            brand: env.or("BRAND_NAME", "Flowlet".to_owned()),
+        }
     }
 }
 
@@ -145,6 +177,9 @@ mod tests {
             ("SIGNING_KEY", &key),
             ("FIELD_KEYS", FIELD_KEYS),
             ("BLIND_INDEX_KEYS", BLIND_INDEX_KEYS),
+            ("FRONTEND_URL", "https://app.example.com"),
+            ("SMTP_URL", "smtps://user:password@mail.example.com"),
+            ("MAIL_FROM", "Flowlet <no-reply@example.com>"),
         ];
         all.extend(pairs);
         let outcome = Config::from_env(Env::from_pairs(all));

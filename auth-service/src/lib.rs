@@ -5,8 +5,13 @@
 mod access_tokens;
 mod cleanup;
 pub mod config;
+mod email_verification;
 mod field_keys;
 mod login_attempts;
+mod mail_requests;
+mod messages;
+mod one_time_tokens;
+mod passwordless;
 mod passwords;
 pub mod routes;
 mod schema;
@@ -14,6 +19,7 @@ mod sessions;
 pub mod signing_key;
 mod state;
 mod telemetry;
+mod throttles;
 pub mod users;
 
 use std::net::TcpListener;
@@ -29,6 +35,7 @@ use shared::{Db, FieldKeys};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use messages::delivery::Delivery;
 use state::AppState;
 
 pub use config::Config;
@@ -70,6 +77,15 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         state.signing_keys.published(),
         clock.clone(),
     ));
+    let delivery = Delivery {
+        db: db.clone(),
+        clock: clock.clone(),
+        field_keys: keys.clone(),
+        carriers: state.carriers.clone(),
+        links: state.links.clone(),
+        brand: config.messages.brand.clone(),
+    };
+    tasks.spawn(messages::delivery::run(delivery, shutdown.clone()));
     let state = web::Data::new(state);
     tasks.spawn(cleanup::run(db.clone(), clock, shutdown.clone()));
     let (ready_db, ready_keys) = (db.clone(), keys.clone());

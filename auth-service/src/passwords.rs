@@ -7,6 +7,7 @@
 pub mod authentication;
 pub mod handlers;
 pub mod hashing;
+pub mod reset;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::Error;

@@ -3,7 +3,7 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{access_tokens, passwords, sessions, users};
+use crate::{access_tokens, email_verification, passwordless, passwords, sessions, users};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -11,7 +11,16 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(sessions::handlers::log_in)
         .service(sessions::handlers::refresh_tokens)
         .service(sessions::handlers::log_out)
+        .service(passwordless::request_login_link)
+        .service(passwordless::use_login_link)
+        .service(passwordless::request_login_code)
+        .service(passwordless::use_login_code)
         .service(passwords::handlers::change_password)
+        .service(passwords::reset::request_password_reset)
+        .service(passwords::reset::validate_password_reset)
+        .service(passwords::reset::complete_password_reset)
+        .service(email_verification::request_email_verification)
+        .service(email_verification::verify_email)
         .service(users::handlers::get_me)
         .service(access_tokens::get_jwks);
 }

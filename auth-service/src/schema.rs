@@ -28,6 +28,36 @@ diesel::table! {
 }
 
 diesel::table! {
+    messages (id) {
+        id -> Uuid,
+        channel -> Text,
+        kind -> Text,
+        recipient_encrypted -> Nullable<Bytea>,
+        content_encrypted -> Nullable<Bytea>,
+        status -> Text,
+        attempts -> Int4,
+        problem -> Nullable<Text>,
+        created_at -> Timestamptz,
+        next_attempt_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        ended_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    one_time_tokens (token_hash) {
+        token_hash -> Bytea,
+        purpose -> Text,
+        user_id -> Uuid,
+        email_hash -> Bytea,
+        code_hash -> Nullable<Bytea>,
+        attempts_left -> Int4,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     refresh_tokens (token_hash) {
         token_hash -> Bytea,
         session_id -> Uuid,
@@ -54,6 +84,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    throttles (key) {
+        key -> Bytea,
+        uses -> Int4,
+        ends_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     users (id) {
         id -> Uuid,
         email -> Nullable<Text>,
@@ -70,6 +108,7 @@ diesel::table! {
 }
 
 diesel::joinable!(email_indexes -> users (user_id));
+diesel::joinable!(one_time_tokens -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
 diesel::joinable!(sessions -> users (user_id));
 
@@ -77,7 +116,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     email_indexes,
     field_keys,
     login_attempts,
+    messages,
+    one_time_tokens,
     refresh_tokens,
     sessions,
+    throttles,
     users,
 );

@@ -7,6 +7,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::access_tokens::SigningKeys;
 use crate::config::Config;
+use crate::email_verification::Requirement;
+use crate::messages::{Carriers, Links};
 use crate::passwords::hashing::HashingPool;
 
 pub struct AppState {
@@ -15,6 +17,9 @@ pub struct AppState {
     pub signing_keys: SigningKeys,
     pub field_keys: FieldKeys,
     pub hashing: HashingPool,
+    pub carriers: Carriers,
+    pub links: Links,
+    pub email_verification: Requirement,
     runtime: Handle,
     tasks: TaskTracker,
 }
@@ -27,6 +32,9 @@ impl AppState {
             signing_keys: SigningKeys::new(&config.signing_keys).context("SIGNING_KEY")?,
             field_keys: config.field_keys.clone(),
             hashing: HashingPool::start(config.hashing).context("PASSWORD_HASH_*")?,
+            carriers: Carriers::new(&config.messages.carrier)?,
+            links: config.messages.links.clone(),
+            email_verification: config.email_verification,
             runtime: Handle::current(),
             tasks,
         })

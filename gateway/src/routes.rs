@@ -37,8 +37,17 @@ const TABLE: [(&str, Service); 15] = [
 const TRANSFER_BATCHES: &str = "/api/v1/transfer-batches";
 
 /// Attempts at a credential: without an access token, and under the strictest limit.
-const CREDENTIALS: [&str; 3] = [
+const CREDENTIALS: [&str; 12] = [
+    "/api/v1/auth/email/verification",
+    "/api/v1/auth/email/verify",
     "/api/v1/auth/login",
+    "/api/v1/auth/login/codes",
+    "/api/v1/auth/login/codes/use",
+    "/api/v1/auth/login/links",
+    "/api/v1/auth/login/links/use",
+    "/api/v1/auth/password/reset/complete",
+    "/api/v1/auth/password/reset/request",
+    "/api/v1/auth/password/reset/validate",
     "/api/v1/auth/refresh",
     "/api/v1/auth/register",
 ];

@@ -44,6 +44,8 @@ kinds! {
     Hold = "hold" as HoldId;
     /// A transfer that is made later, once or again and again.
     Schedule = "sch" as ScheduleId;
+    /// A mail or a text message.
+    Message = "msg" as MessageId;
     /// The `jti` of an access token.
     AccessToken = "jti" as AccessTokenId;
     /// A fact in the outbox.

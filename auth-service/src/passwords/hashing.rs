@@ -31,6 +31,7 @@ struct Queue {
     jobs: Sender<Job>,
     places: Arc<Semaphore>,
     capacity: usize,
+    params: Params,
 }
 
 /// A place in the queue, held until dropped; only who has one can have something hashed.
@@ -82,7 +83,21 @@ impl HashingPool {
             jobs,
             places: Arc::new(Semaphore::new(capacity)),
             capacity,
+            params: params_of(config)?,
         })))
+    }
+
+    /// A hash that no password is known to match, and that takes as long to check as any other.
+    pub fn nobodys_hash(&self) -> Result<String, ApiError> {
+        let (mut salt, mut output) = ([0; SALT_BYTES], [0; OUTPUT_BYTES]);
+        aws_lc_rs::rand::fill(&mut salt)
+            .and_then(|()| aws_lc_rs::rand::fill(&mut output))
+            .map_err(|_| ApiError::internal(anyhow!("no random bytes")))?;
+        let text = || {
+            let salt = Salt::new(&salt)?;
+            phc(self.0.params.clone(), salt, Output::new(&output)?)
+        };
+        text().map_err(ApiError::internal)
     }
 
     /// A place in the queue, or 503 at once when there is none.
@@ -172,10 +187,8 @@ struct Hasher {
 
 impl Hasher {
     fn new(config: HashingConfig) -> anyhow::Result<Self> {
-        let params = Params::new(config.memory_kib, config.iterations, 1, Some(OUTPUT_BYTES))
-            .map_err(|error| anyhow!("the cost of password hashing is not possible: {error}"))?;
         let mut hasher = Self {
-            params,
+            params: params_of(config)?,
             memory: Vec::new(),
             nobody: String::new(),
         };
@@ -222,14 +235,8 @@ impl Hasher {
         aws_lc_rs::rand::fill(&mut salt).map_err(|_| anyhow!("no random bytes"))?;
         let salt = Salt::new(&salt)?;
         let params = self.params.clone();
-        let hash = PasswordHash {
-            algorithm: Algorithm::Argon2id.ident(),
-            version: Some(Version::V0x13.into()),
-            params: ParamsString::try_from(&params)?,
-            salt: Some(salt),
-            hash: Some(self.fill(Algorithm::Argon2id, Version::V0x13, params, password, &salt)?),
-        };
-        Ok(hash.to_string())
+        let output = self.fill(Algorithm::Argon2id, Version::V0x13, params.clone(), password, &salt)?;
+        phc(params, salt, output)
     }
 
     fn verify(&mut self, password: &[u8], stored: Option<String>) -> anyhow::Result<Verdict> {
@@ -268,6 +275,23 @@ impl Hasher {
             .map_err(|error| anyhow!("hashing: {error}"))?;
         Ok(Output::new(&output)?)
     }
+}
+
+fn params_of(config: HashingConfig) -> anyhow::Result<Params> {
+    Params::new(config.memory_kib, config.iterations, 1, Some(OUTPUT_BYTES))
+        .map_err(|error| anyhow!("the cost of password hashing is not possible: {error}"))
+}
+
+/// A hash of today's kind as it is stored.
+fn phc(params: Params, salt: Salt, output: Output) -> anyhow::Result<String> {
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(&params)?,
+        salt: Some(salt),
+        hash: Some(output),
+    };
+    Ok(hash.to_string())
 }
 
 fn cost_of(params: &Params) -> (u32, u32, u32, Option<usize>) {
@@ -325,6 +349,21 @@ mod tests {
         );
         let nobody = password("nobody has this password");
         assert_eq!(place.verify(&nobody, None).await.unwrap(), verdict(false));
+    }
+
+    #[tokio::test]
+    async fn nobodys_hash_is_a_hash_of_today_that_nothing_matches() {
+        let pool = HashingPool::start(CHEAP).unwrap();
+        let (hash, place) = (pool.nobodys_hash().unwrap(), pool.reserve().unwrap());
+        assert_ne!(hash, pool.nobodys_hash().unwrap());
+        let verdict = place.verify(&password("any"), Some(&hash)).await.unwrap();
+        assert_eq!(
+            verdict,
+            Verdict {
+                matches: false,
+                outdated: false
+            }
+        );
     }
 
     #[tokio::test]
