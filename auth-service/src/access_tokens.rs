@@ -53,6 +53,7 @@ impl SigningKeys {
         user_id: UserId,
         session_id: SessionId,
         roles: &[Role],
+        amr: &[String],
         now: DateTime<Utc>,
     ) -> anyhow::Result<String> {
         let claims = AccessTokenClaims {
@@ -64,7 +65,7 @@ impl SigningKeys {
             jti: AccessTokenId::new(),
             iat: now.timestamp(),
             exp: (now + LIFETIME).timestamp(),
-            amr: vec!["pwd".to_owned()],
+            amr: amr.to_vec(),
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TOKEN_TYPE.to_owned());
@@ -116,12 +117,12 @@ mod tests {
         let during = keys(&new, None, Some(&old));
         let after = keys(&new, None, None);
         let token = before
-            .issue(user, session, &[Role::Customer], clock.now())
+            .issue(user, session, &[Role::Customer], &["pwd".to_owned()], clock.now())
             .unwrap();
 
         // Published before it signs: whoever knows the keys of one replica accepts what another one signs.
         let early = AccessTokenVerifier::from_keys(before.published(), clock.clone());
-        let signed_elsewhere = during.issue(user, session, &[], clock.now()).unwrap();
+        let signed_elsewhere = during.issue(user, session, &[], &[], clock.now()).unwrap();
         early.verify(&signed_elsewhere).await.unwrap();
 
         let verifier = AccessTokenVerifier::from_keys(during.published(), clock.clone());

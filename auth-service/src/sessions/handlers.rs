@@ -10,8 +10,8 @@ use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Json, Principal};
 use utoipa::ToSchema;
 
-use super::queries::{self, NewSession};
-use super::{Client, PresentedRefreshToken, Secret, invalid_refresh_token, session_revoked};
+use super::login::{Login, Method};
+use super::{Client, PresentedRefreshToken, Secret, invalid_refresh_token, login, queries, session_revoked};
 use crate::passwords::Password;
 use crate::passwords::authentication::{authenticate, invalid_credentials};
 use crate::state::AppState;
@@ -65,14 +65,17 @@ pub struct TokensResponse {
 }
 
 impl TokensResponse {
-    fn new(
+    pub fn new(
         state: &AppState,
         user: User,
         session_id: SessionId,
+        amr: &[String],
         refresh_token: &Secret,
         now: DateTime<Utc>,
     ) -> Result<Self, ApiError> {
-        let access_token = state.signing_keys.issue(user.id, session_id, &user.roles.0, now);
+        let access_token = state
+            .signing_keys
+            .issue(user.id, session_id, &user.roles.0, amr, now);
         Ok(Self {
             access_token: access_token.map_err(ApiError::internal)?,
             token_type: TokenType::Bearer,
@@ -84,7 +87,7 @@ impl TokensResponse {
 }
 
 /// An answer with tokens in it, which RFC 6749 wants no cache to keep.
-fn secret_answer(body: impl Serialize) -> HttpResponse {
+pub fn secret_answer(body: impl Serialize) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(body)
@@ -107,41 +110,39 @@ pub async fn log_in(
 ) -> Result<HttpResponse, ApiError> {
     let result = begin_session(&state, Client::of(&request), body.into_inner()).await;
     metrics::counter!("auth_login_attempts_total", "outcome" => outcome_of(&result)).increment(1);
-    result.map(secret_answer)
+    result?.answer(&state)
 }
 
 async fn begin_session(
     state: &AppState,
     client: Client,
     LoginRequest { email, password }: LoginRequest,
-) -> Result<LoginResponse, ApiError> {
+) -> Result<Login, ApiError> {
     let now = state.clock.now();
     let authenticated = authenticate(state, email.as_str(), &password, now).await?;
-    let (secret, refresh_token) = (Secret::session()?, Secret::refresh_token()?);
-    let session = NewSession {
-        id: SessionId::new(),
-        secret_hash: secret.hash(),
-        refresh_token_hash: refresh_token.hash(),
-        client,
-    };
-    let user = state
+    let login = state
         .db
         .transaction("log_in", async |connection| {
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
             let user = users::queries::lock_verified(connection, &authenticated.credentials)
                 .await?
-                .ok_or_else(invalid_credentials)?
-                .decrypt(&state.field_keys)?;
-            queries::begin(connection, &protection, user.id, &session, now).await?;
+                .ok_or_else(invalid_credentials)?;
             login_attempts::forget(connection, &authenticated.email_hash).await?;
-            Ok(user)
+            let methods = [Method::Password];
+            login::begin(
+                state,
+                connection,
+                &protection,
+                user,
+                client.clone(),
+                &methods,
+                now,
+            )
+            .await
         })
         .await?;
     authenticated.renew_hash(state, password);
-    Ok(LoginResponse {
-        session_id: secret.reveal(),
-        tokens: TokensResponse::new(state, user, session.id, &refresh_token, now)?,
-    })
+    Ok(login)
 }
 
 /// Exchanges a refresh token for new tokens. Each works once: one that comes again ends its session.
@@ -178,11 +179,11 @@ pub async fn refresh_tokens(
             queries::renew(connection, &session, &next_hash, now).await?;
             let user = users::queries::find_active(connection, session.user_id).await?;
             let user = user.map(|user| user.decrypt(&state.field_keys)).transpose()?;
-            Ok(user.map(|user| (user, session.id)))
+            Ok(user.map(|user| (user, session)))
         })
         .await?;
-    let (user, session_id) = renewed.ok_or_else(invalid_refresh_token)?;
-    TokensResponse::new(&state, user, session_id, &next, now).map(secret_answer)
+    let (user, session) = renewed.ok_or_else(invalid_refresh_token)?;
+    TokensResponse::new(&state, user, session.id, &session.amr(), &next, now).map(secret_answer)
 }
 
 /// Ends the session of the access token.
