@@ -47,6 +47,7 @@ async fn clean_up(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
         ),
         ("messages", "id", "ended_at", now - KEEP_MESSAGES),
         ("one_time_tokens", "token_hash", "expires_at", now),
+        ("social_logins", "state_hash", "expires_at", now),
         ("throttles", "key", "ends_at", now),
     ] {
         let delete_batch = format!(

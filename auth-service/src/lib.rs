@@ -13,10 +13,12 @@ mod messages;
 mod one_time_tokens;
 mod passwordless;
 mod passwords;
+mod pictures;
 pub mod routes;
 mod schema;
 mod sessions;
 pub mod signing_key;
+mod social;
 mod state;
 mod telemetry;
 mod throttles;
@@ -35,6 +37,7 @@ use shared::{Db, FieldKeys};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use messages::Channel;
 use messages::delivery::Delivery;
 use state::AppState;
 
@@ -61,6 +64,10 @@ pub const COMMANDS: &[Command] = &[
     ("encrypt-fields", |env| {
         Box::pin(field_keys::plaintext::encrypt_fields(env))
     }),
+    ("build-breached-list", |env| {
+        Box::pin(passwords::breached::build(env))
+    }),
+    ("import-users", |env| Box::pin(users::import::import_users(env))),
     ("rotate-field-keys", |env| {
         Box::pin(field_keys::rotation::rotate_field_keys(env))
     }),
@@ -85,6 +92,9 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         links: state.links.clone(),
         brand: config.messages.brand.clone(),
     };
+    if !state.carriers.have(Channel::Sms) {
+        tracing::info!("text messages are not offered: SMS_GATEWAY_URL is not set");
+    }
     tasks.spawn(messages::delivery::run(delivery, shutdown.clone()));
     let state = web::Data::new(state);
     tasks.spawn(cleanup::run(db.clone(), clock, shutdown.clone()));

@@ -48,18 +48,28 @@ pub enum Content {
     /// With a link that verifies the e-mail.
     EmailVerification,
     /// With a link to a page where another password is set.
-    PasswordReset { target: LinkTarget },
+    PasswordReset {
+        target: LinkTarget,
+    },
     /// With a link to a page that logs in.
-    LoginLink { target: LinkTarget },
+    LoginLink {
+        target: LinkTarget,
+    },
     /// With a code for the program that asked for it, and has this request.
-    LoginCode { request: String },
+    LoginCode {
+        request: String,
+    },
     /// The second step of a login, or a step that proves that a phone or an e-mail is the user's.
-    Code { code: String },
+    Code {
+        code: String,
+    },
     PasswordChanged,
     /// The password that the user just logged in with is on lists that everybody has.
     BreachedPassword,
     /// A way to log in that was added: the name of a provider.
-    LoginAdded { provider: String },
+    LoginAdded {
+        provider: String,
+    },
 }
 
 impl Content {

@@ -109,7 +109,16 @@ pub async fn issue_code(
         return Ok(None);
     };
     let code = new_code()?;
-    insert(connection, user, Purpose::LoginCode, request, Some(&code), email, now).await?;
+    insert(
+        connection,
+        user,
+        Purpose::LoginCode,
+        request,
+        Some(&code),
+        email,
+        now,
+    )
+    .await?;
     Ok(Some(code))
 }
 
@@ -295,7 +304,10 @@ mod tests {
     fn a_code_has_six_digits() {
         for _ in 0..100 {
             let code = new_code().unwrap();
-            assert!(code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()), "{code}");
+            assert!(
+                code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()),
+                "{code}"
+            );
         }
     }
 

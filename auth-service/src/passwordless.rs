@@ -73,7 +73,11 @@ pub struct Code(String);
 impl<'de> Deserialize<'de> for Code {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        let digits: String = text.chars().filter(|character| *character != ' ').take(7).collect();
+        let digits: String = text
+            .chars()
+            .filter(|character| *character != ' ')
+            .take(7)
+            .collect();
         if digits.len() == 6 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return Ok(Self(digits));
         }

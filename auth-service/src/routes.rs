@@ -3,7 +3,7 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{access_tokens, email_verification, passwordless, passwords, sessions, users};
+use crate::{access_tokens, email_verification, passwordless, passwords, pictures, sessions, social, users};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -21,7 +21,19 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(passwords::reset::complete_password_reset)
         .service(email_verification::request_email_verification)
         .service(email_verification::verify_email)
+        .service(social::handlers::list_social_providers)
+        .service(social::handlers::list_social_accounts)
+        .service(social::handlers::link_social_account)
+        .service(social::handlers::unlink_social_account)
+        .service(social::handlers::begin_social_login)
+        .service(social::handlers::begin_social_link)
+        .service(social::handlers::finish_social_login)
+        .service(social::handlers::finish_social_login_by_form)
+        .service(social::handlers::log_in_by_provider_token)
         .service(users::handlers::get_me)
+        .service(pictures::handlers::set_picture)
+        .service(pictures::handlers::remove_picture)
+        .service(pictures::handlers::get_picture)
         .service(access_tokens::get_jwks);
 }
 

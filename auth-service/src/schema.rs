@@ -58,6 +58,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    pictures (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        media_type -> Text,
+        content -> Bytea,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     refresh_tokens (token_hash) {
         token_hash -> Bytea,
         session_id -> Uuid,
@@ -86,6 +96,31 @@ diesel::table! {
 }
 
 diesel::table! {
+    social_accounts (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        provider -> Text,
+        identity_hash -> Bytea,
+        subject_encrypted -> Bytea,
+        email_encrypted -> Nullable<Bytea>,
+        created_at -> Timestamptz,
+        last_used_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    social_logins (state_hash) {
+        state_hash -> Bytea,
+        browser_hash -> Bytea,
+        provider -> Text,
+        callback -> Text,
+        user_id -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     throttles (key) {
         key -> Bytea,
         uses -> Int4,
@@ -109,12 +144,16 @@ diesel::table! {
         user_name_encrypted -> Nullable<Bytea>,
         profile_encrypted -> Nullable<Bytea>,
         email_verified_at -> Nullable<Timestamptz>,
+        has_password -> Bool,
     }
 }
 
 diesel::joinable!(email_indexes -> users (user_id));
 diesel::joinable!(one_time_tokens -> users (user_id));
+diesel::joinable!(pictures -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
+diesel::joinable!(social_accounts -> users (user_id));
+diesel::joinable!(social_logins -> users (user_id));
 diesel::joinable!(sessions -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
@@ -123,8 +162,11 @@ diesel::allow_tables_to_appear_in_same_query!(
     login_attempts,
     messages,
     one_time_tokens,
+    pictures,
     refresh_tokens,
     sessions,
+    social_accounts,
+    social_logins,
     throttles,
     users,
 );

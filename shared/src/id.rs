@@ -46,6 +46,10 @@ kinds! {
     Schedule = "sch" as ScheduleId;
     /// A mail or a text message.
     Message = "msg" as MessageId;
+    /// A picture of a user.
+    Picture = "pic" as PictureId;
+    /// An account at another provider that logs a user in.
+    SocialAccount = "soc" as SocialAccountId;
     /// The `jti` of an access token.
     AccessToken = "jti" as AccessTokenId;
     /// A fact in the outbox.

@@ -85,7 +85,10 @@ fn read(file: &Path) -> Option<Mail> {
     // A uuid of 36 characters, and a kind.
     let kind = name.get(37..)?.to_owned();
     let text = fs::read_to_string(file).ok()?;
-    let recipient = text.lines().find_map(|line| line.strip_prefix("To: "))?.to_owned();
+    let recipient = text
+        .lines()
+        .find_map(|line| line.strip_prefix("To: "))?
+        .to_owned();
     Some(Mail {
         kind,
         recipient,

@@ -78,7 +78,10 @@ impl CarrierConfig {
             return Self::Directory(directory);
         }
         if smtp_url.is_none() {
-            env.refuse("SMTP_URL", "is not set; developers may set MESSAGE_DIRECTORY instead");
+            env.refuse(
+                "SMTP_URL",
+                "is not set; developers may set MESSAGE_DIRECTORY instead",
+            );
         }
         if from.is_none() {
             env.refuse("MAIL_FROM", "is not set");
@@ -123,7 +126,10 @@ impl SmsConfig {
         let url: Option<Url> = env.optional("SMS_GATEWAY_URL");
         let token: Option<String> = env.optional("SMS_GATEWAY_TOKEN");
         if url.is_some() != token.is_some() {
-            env.refuse("SMS_GATEWAY_TOKEN", "and SMS_GATEWAY_URL are set together or not at all");
+            env.refuse(
+                "SMS_GATEWAY_TOKEN",
+                "and SMS_GATEWAY_URL are set together or not at all",
+            );
         }
         let url = url?;
         let is_encrypted = url.scheme() == "https";
@@ -251,7 +257,11 @@ impl Carrier for Smtp {
 
 fn smtp_failure(error: &SmtpError) -> Failure {
     let Some(code) = error.status() else {
-        let kind = if error.is_timeout() { "timeout" } else { "connection" };
+        let kind = if error.is_timeout() {
+            "timeout"
+        } else {
+            "connection"
+        };
         return Failure::Temporary(format!("smtp_{kind}"));
     };
     let code = u16::from(code);
@@ -381,7 +391,10 @@ mod tests {
                 vec![("SMTP_URL", "smtp://mail.example.com"), FROM],
                 "sends mail in the clear",
             ),
-            (vec![("SMTP_URL", "mail.example.com"), FROM], "SMTP_URL is not one"),
+            (
+                vec![("SMTP_URL", "mail.example.com"), FROM],
+                "SMTP_URL is not one",
+            ),
             (
                 vec![("MESSAGE_DIRECTORY", "/tmp")],
                 "writes mail into files instead of sending it",
@@ -415,7 +428,9 @@ mod tests {
             recipient: "ada@example.com",
             letter: &letter,
         };
-        let mail = mail(&parcel, &SANDBOX_SENDER.parse().unwrap()).unwrap().formatted();
+        let mail = mail(&parcel, &SANDBOX_SENDER.parse().unwrap())
+            .unwrap()
+            .formatted();
         let mail = String::from_utf8(mail).unwrap();
         for header in [
             "From: Flowlet <no-reply@flowlet.example>\r\n",

@@ -127,12 +127,26 @@ impl Delivery {
 
     async fn new_token(&self, purpose: Purpose, email: &str) -> Result<Option<String>, ApiError> {
         let mut connection = self.db.connection().await?;
-        one_time_tokens::issue(&mut connection, &self.field_keys, purpose, email, self.clock.now()).await
+        one_time_tokens::issue(
+            &mut connection,
+            &self.field_keys,
+            purpose,
+            email,
+            self.clock.now(),
+        )
+        .await
     }
 
     async fn new_code(&self, request: &str, email: &str) -> Result<Option<String>, ApiError> {
         let mut connection = self.db.connection().await?;
-        one_time_tokens::issue_code(&mut connection, &self.field_keys, request, email, self.clock.now()).await
+        one_time_tokens::issue_code(
+            &mut connection,
+            &self.field_keys,
+            request,
+            email,
+            self.clock.now(),
+        )
+        .await
     }
 
     async fn try_later(&self, message: &Taken, channel: Channel, problem: &str) -> Result<(), ApiError> {

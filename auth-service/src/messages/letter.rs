@@ -129,7 +129,10 @@ impl Letter {
     /// As a text message, where every character costs.
     pub fn short_text(&self) -> String {
         match (&self.code, &self.action) {
-            (Some(code), _) => format!("{code} is your code for {}. Never tell it to anybody.", self.brand),
+            (Some(code), _) => format!(
+                "{code} is your code for {}. Never tell it to anybody.",
+                self.brand
+            ),
             (None, Some(action)) => format!("{}: {}", self.subject, action.url),
             (None, None) => format!("{}. {}", self.subject, self.closing),
         }
@@ -147,13 +150,20 @@ mod tests {
         assert!(letter.text().unwrap().contains(&format!("\n{url}\n")));
         let html = letter.html().unwrap();
         assert!(!html.contains("<script>") && !html.contains("A <b>"), "{html}");
-        assert!(html.contains("token=reset_1&#38;x=&#34;&#62;&#60;script&#62;"), "{html}");
+        assert!(
+            html.contains("token=reset_1&#38;x=&#34;&#62;&#60;script&#62;"),
+            "{html}"
+        );
     }
 
     #[test]
     fn a_code_is_in_every_form() {
         let letter = Letter::code("Flowlet", "123456");
-        for form in [letter.text().unwrap(), letter.html().unwrap(), letter.short_text()] {
+        for form in [
+            letter.text().unwrap(),
+            letter.html().unwrap(),
+            letter.short_text(),
+        ] {
             assert!(form.contains("123456"), "{form}");
         }
         assert!(letter.short_text().len() <= 160);
@@ -168,7 +178,11 @@ mod tests {
             Letter::breached_password("Flowlet"),
             Letter::login_added("Flowlet", "google"),
         ] {
-            for form in [letter.text().unwrap(), letter.html().unwrap(), letter.short_text()] {
+            for form in [
+                letter.text().unwrap(),
+                letter.html().unwrap(),
+                letter.short_text(),
+            ] {
                 assert!(form.is_ascii() && !form.trim().is_empty(), "{form}");
             }
         }

@@ -28,7 +28,10 @@ impl Links {
             _ if frontend.is_empty() => {}
             Ok(url) if is_plain(&url) && matches!(url.scheme(), "http" | "https") => {
                 if url.scheme() == "http" {
-                    env.refuse_in_production("FRONTEND_URL", "is http, and the links carry tokens: use https");
+                    env.refuse_in_production(
+                        "FRONTEND_URL",
+                        "is http, and the links carry tokens: use https",
+                    );
                 }
             }
             _ => env.refuse("FRONTEND_URL", "is not a URL such as https://app.example.com"),
@@ -145,10 +148,8 @@ mod tests {
     #[test]
     fn what_is_allowed_must_be_a_page() {
         for wrong in ["reset", "https://a.example.com/?x=1", "javascript:alert(1)"] {
-            let mut env = Env::from_pairs([
-                ("FRONTEND_URL", "https://app.example.com"),
-                ("LINK_URLS", wrong),
-            ]);
+            let mut env =
+                Env::from_pairs([("FRONTEND_URL", "https://app.example.com"), ("LINK_URLS", wrong)]);
             Links::from_env(&mut env);
             assert!(env.finish(()).is_err(), "{wrong}");
         }

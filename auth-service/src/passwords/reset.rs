@@ -129,7 +129,9 @@ pub async fn complete(state: &AppState, token: &PresentedToken, password: &Passw
         .check_strength(password, About::new(&user.email, &user.name))
         .await?;
     let hash = hashing.hash(password).await?;
-    let revoked = set_password(state, token, &hash).await?.ok_or_else(invalid_token)?;
+    let revoked = set_password(state, token, &hash)
+        .await?
+        .ok_or_else(invalid_token)?;
     sessions_revoked(Revocation::PasswordReset).increment(u64::try_from(revoked).unwrap_or(u64::MAX));
     Ok(())
 }

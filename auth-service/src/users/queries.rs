@@ -152,6 +152,7 @@ pub async fn change_password(
     let rows = diesel::update(unchanged)
         .set((
             users::password_hash.eq(password_hash),
+            users::has_password.eq(true),
             users::password_changed_at.eq(now),
             users::updated_at.eq(now),
         ))

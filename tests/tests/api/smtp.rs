@@ -10,8 +10,6 @@ use platform::{Platform, Service};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-const ADA: &str = "ada@example.com";
-
 /// A mail server: says what it is told to about the next recipients, then yes, and keeps what it is given.
 #[derive(Clone, Default)]
 struct MailServer {
@@ -79,14 +77,18 @@ impl MailServer {
                         if line == "." {
                             break;
                         }
-                        mail.data.push_str(line.strip_prefix("..").map_or(line.as_str(), |_| &line[1..]));
+                        mail.data
+                            .push_str(line.strip_prefix("..").map_or(line.as_str(), |_| &line[1..]));
                         mail.data.push('\n');
                     }
                     let next = Received {
                         user: mail.user.clone(),
                         ..Received::default()
                     };
-                    self.mails.lock().unwrap().push(std::mem::replace(&mut mail, next));
+                    self.mails
+                        .lock()
+                        .unwrap()
+                        .push(std::mem::replace(&mut mail, next));
                     "250 taken"
                 }
                 "RSET" | "NOOP" => "250 ok",
@@ -216,10 +218,17 @@ async fn two_replicas_send_every_mail_once() {
     let client = platform.client();
     for number in 0..20 {
         let email = format!("user-{number}@example.com");
-        let registration = serde_json::json!({ "email": email, "password": platform::client::PASSWORD, "name": "User" });
-        client.post("/api/v1/auth/register", registration).await.must_be(201);
+        let registration =
+            serde_json::json!({ "email": email, "password": platform::client::PASSWORD, "name": "User" });
+        client
+            .post("/api/v1/auth/register", registration)
+            .await
+            .must_be(201);
     }
-    eventually("all have come", async || (server.mails().len() >= 20).then_some(())).await;
+    eventually("all have come", async || {
+        (server.mails().len() >= 20).then_some(())
+    })
+    .await;
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     let mut recipients: Vec<String> = server.mails().into_iter().map(|mail| mail.to).collect();
     recipients.sort();
