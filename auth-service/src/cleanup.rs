@@ -1,4 +1,5 @@
-//! The job that removes what has ended: sessions with their refresh tokens, refresh tokens used long ago, old failures.
+//! The job that removes what has ended: sessions with their refresh tokens, refresh tokens used long ago, old failures, what has
+//! expired.
 //!
 //! Every replica runs it. A batch is one short statement that skips what another replica is removing, so nothing waits.
 
@@ -18,6 +19,8 @@ const BATCH: usize = 500;
 const KEEP_ENDED: chrono::Duration = chrono::Duration::days(1);
 /// A used refresh token that comes again later than this is refused like an unknown one, without ending the session.
 const KEEP_USED: chrono::Duration = chrono::Duration::days(7);
+/// What became of a message can be asked for this long; to whom it went and what was in it is gone with its end.
+const KEEP_MESSAGES: chrono::Duration = chrono::Duration::days(30);
 
 /// Cleans up now and then, until `shutdown`.
 pub async fn run(db: Db, clock: Clock, shutdown: CancellationToken) {
@@ -52,6 +55,10 @@ async fn clean_up(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
             "last_attempt_at",
             now - two_factor::attempts::MEMORY,
         ),
+        ("messages", "id", "ended_at", now - KEEP_MESSAGES),
+        ("one_time_tokens", "token_hash", "expires_at", now),
+        ("social_logins", "state_hash", "expires_at", now),
+        ("throttles", "key", "ends_at", now),
     ] {
         let mut connection = db.connection().await?;
         if !modules::has_table(&mut connection, table).await? {

@@ -18,6 +18,23 @@
 //!   none, and no passkeys
 //! - `PASSKEY_RP_ID`: the domain that passkeys are for and all origins are below, default the host of the first origin. Another
 //!   one makes all passkeys useless
+//! - `PASSWORD_MIN_LENGTH`: characters that a new password needs, 8 to 64, default 15 (NIST SP 800-63B-4)
+//! - `BREACHED_PASSWORDS`: optional; the list of stolen passwords that `build-breached-list` has made, from the passwords, or
+//!   SHA-1 of passwords, in `BREACHED_PASSWORDS_SOURCE`
+//! - `IMPORT_FILE`: for `import-users` only; `email`, `name`, `password_hash` and perhaps `email_verified` as JSON on each line
+//! - `FRONTEND_URL`: the site whose pages links in mails lead to: `/verify-email`, `/reset-password` and `/login`
+//! - `LINK_URLS`: optional; other pages, and deep links of apps, that a request may have a mail lead to, with commas between them
+//! - `SMTP_URL`: who takes mail over, `smtps://user:password@host` or `smtp://user:password@host?tls=required`
+//! - `MAIL_FROM`: whom mail is from, `Name <address@domain>`
+//! - `SMS_GATEWAY_URL`, `SMS_GATEWAY_TOKEN`: optional; who takes text messages over: a POST of `id`, `to` and `text` as JSON, with
+//!   the token as bearer. Without them, nothing that needs a text message is offered
+//! - `MESSAGE_DIRECTORY`: for developers, instead of all these: each message becomes a file in it
+//! - `BRAND_NAME`: what messages call us, default Flowlet
+//! - `EMAIL_VERIFICATION`: `required` before a login, `optional` (default), or `off`, when no mail is sent at registration
+//! - `SOCIAL_AUTH`: optional; our accounts at providers whose accounts log in, as JSON: `{"google": {"client_id": "…",
+//!   "client_secret": "…"}}`, and so `github`, `facebook`, `discord`, `microsoft` (perhaps with a `tenant`), and `apple` with
+//!   `team_id`, `key_id` and `private_key` in place of the secret. A `base_url` names a server in place of the provider's own
+//! - `API_BASE_URL`: where browsers find the gateway; providers send them back to `/api/v1/auth/social/<provider>/callback` there
 //! - `WORKERS`: threads that serve requests, default 2
 //! - `SHUTDOWN_DELAY_S`: how long requests are still taken after SIGTERM, until balancers have noticed, default 0
 //! - `FLOWLET_ENV`: `production` (default), which refuses what can be guessed or is unsafe, or `development`
@@ -32,8 +49,12 @@ use shared::config::Env;
 use shared::db::DbConfig;
 use shared::{Clock, FieldKeys};
 
+use crate::email_verification::Requirement;
+use crate::messages::{CarrierConfig, Links};
 use crate::passkeys::RelyingParty;
+use crate::passwords::RulesConfig;
 use crate::signing_key::{EXAMPLE_KID, SigningKey};
+use crate::social::SocialConfig;
 
 /// Argon2id's least cost by OWASP.
 const MIN_HASH_MEMORY_KIB: u32 = 19_456;
@@ -46,6 +67,10 @@ pub struct Config {
     pub field_keys: FieldKeys,
     pub hashing: HashingConfig,
     pub relying_party: RelyingParty,
+    pub password_rules: RulesConfig,
+    pub messages: MessagesConfig,
+    pub email_verification: Requirement,
+    pub social: SocialConfig,
     pub workers: usize,
     pub shutdown_delay: Duration,
     pub clock: Clock,
@@ -57,6 +82,13 @@ pub struct SigningKeysConfig {
     pub current: SecretString,
     pub next: Option<SecretString>,
     pub previous: Option<SecretString>,
+}
+
+#[derive(Clone, Debug)]
+pub struct MessagesConfig {
+    pub carrier: CarrierConfig,
+    pub links: Links,
+    pub brand: String,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +107,10 @@ impl Config {
             field_keys: FieldKeys::from_env(&mut env),
             hashing: HashingConfig::from_env(&mut env),
             relying_party: RelyingParty::from_env(&mut env),
+            password_rules: RulesConfig::from_env(&mut env),
+            messages: MessagesConfig::from_env(&mut env),
+            email_verification: env.or("EMAIL_VERIFICATION", Requirement::default()),
+            social: SocialConfig::from_env(&mut env),
             workers: env.or("WORKERS", 2),
             shutdown_delay: Duration::from_secs(env.or("SHUTDOWN_DELAY_S", 0)),
             clock: Clock::system(),
@@ -108,6 +144,16 @@ impl SigningKeysConfig {
             }
         }
         keys
+    }
+}
+
+impl MessagesConfig {
+    fn from_env(env: &mut Env) -> Self {
+        Self {
+            carrier: CarrierConfig::from_env(env),
+            links: Links::from_env(env),
+            brand: env.or("BRAND_NAME", "Flowlet".to_owned()),
+        }
     }
 }
 
@@ -153,6 +199,9 @@ mod tests {
             ("SIGNING_KEY", &key),
             ("FIELD_KEYS", FIELD_KEYS),
             ("BLIND_INDEX_KEYS", BLIND_INDEX_KEYS),
+            ("FRONTEND_URL", "https://app.example.com"),
+            ("SMTP_URL", "smtps://user:password@mail.example.com"),
+            ("MAIL_FROM", "Flowlet <no-reply@example.com>"),
         ];
         all.extend(pairs);
         let outcome = Config::from_env(Env::from_pairs(all));

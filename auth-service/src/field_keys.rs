@@ -25,6 +25,10 @@ pub const USER_NAME: Column = Column("auth.users.user_name");
 pub const PASSKEY_NAME: Column = Column("auth.passkeys.name");
 pub const SECOND_FACTOR: Column = Column("auth.two_factor_methods.secret");
 pub const PROFILE: Column = Column("auth.users.profile");
+pub const MESSAGE_RECIPIENT: Column = Column("auth.messages.recipient");
+pub const MESSAGE_CONTENT: Column = Column("auth.messages.content");
+pub const SOCIAL_SUBJECT: Column = Column("auth.social_accounts.subject");
+pub const SOCIAL_EMAIL: Column = Column("auth.social_accounts.email");
 const CHECK_VALUE: Column = Column("auth.field_keys.check_value");
 
 /// Where personal data are: the columns of versions from before field encryption, where there were any, and those that
@@ -36,7 +40,7 @@ struct PersonalColumn {
     encrypted: &'static str,
 }
 
-const COLUMNS: [PersonalColumn; 9] = [
+const COLUMNS: &[PersonalColumn] = &[
     PersonalColumn {
         place: EMAIL,
         table: "users",
@@ -90,6 +94,30 @@ const COLUMNS: [PersonalColumn; 9] = [
         table: "two_factor_methods",
         plaintext: None,
         encrypted: "secret_encrypted",
+    },
+    PersonalColumn {
+        place: MESSAGE_RECIPIENT,
+        table: "messages",
+        plaintext: None,
+        encrypted: "recipient_encrypted",
+    },
+    PersonalColumn {
+        place: MESSAGE_CONTENT,
+        table: "messages",
+        plaintext: None,
+        encrypted: "content_encrypted",
+    },
+    PersonalColumn {
+        place: SOCIAL_SUBJECT,
+        table: "social_accounts",
+        plaintext: None,
+        encrypted: "subject_encrypted",
+    },
+    PersonalColumn {
+        place: SOCIAL_EMAIL,
+        table: "social_accounts",
+        plaintext: None,
+        encrypted: "email_encrypted",
     },
 ];
 

@@ -5,18 +5,26 @@
 mod access_tokens;
 mod cleanup;
 pub mod config;
+mod email_verification;
 mod field_keys;
 mod login_attempts;
+mod mail_requests;
+mod messages;
 mod modules;
+mod one_time_tokens;
 mod passkeys;
+mod passwordless;
 mod passwords;
+mod pictures;
 pub mod routes;
 mod schema;
 mod sessions;
 pub mod signing_key;
+mod social;
 mod state;
 mod step_up;
 mod telemetry;
+mod throttles;
 mod two_factor;
 pub mod users;
 
@@ -33,6 +41,8 @@ use shared::{Db, FieldKeys};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use messages::Channel;
+use messages::delivery::Delivery;
 use state::AppState;
 
 pub use config::Config;
@@ -58,6 +68,10 @@ pub const COMMANDS: &[Command] = &[
     ("encrypt-fields", |env| {
         Box::pin(field_keys::plaintext::encrypt_fields(env))
     }),
+    ("build-breached-list", |env| {
+        Box::pin(passwords::breached::build(env))
+    }),
+    ("import-users", |env| Box::pin(users::import::import_users(env))),
     ("rotate-field-keys", |env| {
         Box::pin(field_keys::rotation::rotate_field_keys(env))
     }),
@@ -74,6 +88,18 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         state.signing_keys.published(),
         clock.clone(),
     ));
+    let delivery = Delivery {
+        db: db.clone(),
+        clock: clock.clone(),
+        field_keys: keys.clone(),
+        carriers: state.carriers.clone(),
+        links: state.links.clone(),
+        brand: config.messages.brand.clone(),
+    };
+    if !state.carriers.have(Channel::Sms) {
+        tracing::info!("text messages are not offered: SMS_GATEWAY_URL is not set");
+    }
+    tasks.spawn(messages::delivery::run(delivery, shutdown.clone()));
     let state = web::Data::new(state);
     tasks.spawn(cleanup::run(db.clone(), clock, shutdown.clone()));
     let (ready_db, ready_keys) = (db.clone(), keys.clone());

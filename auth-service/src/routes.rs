@@ -3,7 +3,10 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{access_tokens, modules, passkeys, passwords, sessions, step_up, two_factor, users};
+use crate::{
+    access_tokens, email_verification, modules, passkeys, passwordless, passwords, pictures, sessions,
+    social, step_up, two_factor, users,
+};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -11,7 +14,25 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(sessions::handlers::log_in)
         .service(sessions::handlers::refresh_tokens)
         .service(sessions::handlers::log_out)
+        .service(passwordless::request_login_link)
+        .service(passwordless::use_login_link)
+        .service(passwordless::request_login_code)
+        .service(passwordless::use_login_code)
         .service(passwords::handlers::change_password)
+        .service(passwords::reset::request_password_reset)
+        .service(passwords::reset::validate_password_reset)
+        .service(passwords::reset::complete_password_reset)
+        .service(email_verification::request_email_verification)
+        .service(email_verification::verify_email)
+        .service(social::handlers::list_social_providers)
+        .service(social::handlers::list_social_accounts)
+        .service(social::handlers::link_social_account)
+        .service(social::handlers::unlink_social_account)
+        .service(social::handlers::begin_social_login)
+        .service(social::handlers::begin_social_link)
+        .service(social::handlers::finish_social_login)
+        .service(social::handlers::finish_social_login_by_form)
+        .service(social::handlers::log_in_by_provider_token)
         .service(users::handlers::get_me)
         .service(passkeys::handlers::begin_passkey)
         .service(passkeys::handlers::register_passkey)
@@ -25,6 +46,7 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(two_factor::login_handlers::begin_passkey_at_login)
         .service(two_factor::handlers::get_two_factor)
         .service(two_factor::handlers::add_second_factor)
+        .service(two_factor::handlers::send_second_factor_code)
         .service(two_factor::handlers::activate_second_factor)
         .service(two_factor::handlers::remove_second_factor)
         .service(two_factor::handlers::renew_recovery_codes)
@@ -32,9 +54,13 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(two_factor::enforcement::get_required_roles)
         .service(two_factor::enforcement::set_required_roles)
         .service(two_factor::login_handlers::enrol_at_login)
+        .service(two_factor::login_handlers::send_code_at_login)
         .service(two_factor::login_handlers::finish_login)
         .service(modules::list_modules)
         .service(modules::switch_module)
+        .service(pictures::handlers::set_picture)
+        .service(pictures::handlers::remove_picture)
+        .service(pictures::handlers::get_picture)
         .service(access_tokens::get_jwks);
 }
 

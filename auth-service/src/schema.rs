@@ -28,12 +28,42 @@ diesel::table! {
 }
 
 diesel::table! {
+    messages (id) {
+        id -> Uuid,
+        channel -> Text,
+        kind -> Text,
+        recipient_encrypted -> Nullable<Bytea>,
+        content_encrypted -> Nullable<Bytea>,
+        status -> Text,
+        attempts -> Int4,
+        problem -> Nullable<Text>,
+        created_at -> Timestamptz,
+        next_attempt_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        ended_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     modules (name) {
         name -> Text,
         migrations -> Array<Nullable<Text>>,
         version -> Int4,
         enabled -> Bool,
         changed_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    one_time_tokens (token_hash) {
+        token_hash -> Bytea,
+        purpose -> Text,
+        user_id -> Uuid,
+        email_hash -> Bytea,
+        code_hash -> Nullable<Bytea>,
+        attempts_left -> Int4,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
     }
 }
 
@@ -69,6 +99,16 @@ diesel::table! {
         enrolling -> Bool,
         created_at -> Timestamptz,
         expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    pictures (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        media_type -> Text,
+        content -> Bytea,
+        created_at -> Timestamptz,
     }
 }
 
@@ -157,6 +197,39 @@ diesel::table! {
 }
 
 diesel::table! {
+    social_accounts (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        provider -> Text,
+        identity_hash -> Bytea,
+        subject_encrypted -> Bytea,
+        email_encrypted -> Nullable<Bytea>,
+        created_at -> Timestamptz,
+        last_used_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    social_logins (state_hash) {
+        state_hash -> Bytea,
+        browser_hash -> Bytea,
+        provider -> Text,
+        callback -> Text,
+        user_id -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    throttles (key) {
+        key -> Bytea,
+        uses -> Int4,
+        ends_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     users (id) {
         id -> Uuid,
         email -> Nullable<Text>,
@@ -172,17 +245,22 @@ diesel::table! {
         user_name_encrypted -> Nullable<Bytea>,
         profile_encrypted -> Nullable<Bytea>,
         email_verified_at -> Nullable<Timestamptz>,
+        has_password -> Bool,
     }
 }
 
 diesel::joinable!(email_indexes -> users (user_id));
+diesel::joinable!(one_time_tokens -> users (user_id));
 diesel::joinable!(passkey_ceremonies -> users (user_id));
 diesel::joinable!(passkeys -> users (user_id));
 diesel::joinable!(pending_logins -> users (user_id));
+diesel::joinable!(pictures -> users (user_id));
 diesel::joinable!(recovery_codes -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
 diesel::joinable!(remembered_devices -> users (user_id));
 diesel::joinable!(sessions -> users (user_id));
+diesel::joinable!(social_accounts -> users (user_id));
+diesel::joinable!(social_logins -> users (user_id));
 diesel::joinable!(two_factor_attempts -> users (user_id));
 diesel::joinable!(two_factor_codes -> two_factor_methods (method_id));
 diesel::joinable!(two_factor_methods -> users (user_id));
@@ -191,14 +269,20 @@ diesel::allow_tables_to_appear_in_same_query!(
     email_indexes,
     field_keys,
     login_attempts,
+    messages,
     modules,
+    one_time_tokens,
     passkey_ceremonies,
     passkeys,
     pending_logins,
+    pictures,
     recovery_codes,
     refresh_tokens,
     remembered_devices,
     sessions,
+    social_accounts,
+    social_logins,
+    throttles,
     two_factor_attempts,
     two_factor_codes,
     two_factor_methods,

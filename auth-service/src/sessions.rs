@@ -54,7 +54,7 @@ impl Secret {
         Self::generate(DEVICE_PREFIX)
     }
 
-    fn generate(prefix: &str) -> Result<Self, ApiError> {
+    pub fn generate(prefix: &str) -> Result<Self, ApiError> {
         let mut bytes = [0; SECRET_BYTES];
         aws_lc_rs::rand::fill(&mut bytes)
             .map_err(|_| ApiError::internal(anyhow::anyhow!("no random bytes")))?;

@@ -3,12 +3,20 @@
 use anyhow::Context;
 use shared::{Clock, Db, FieldKeys};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::access_tokens::SigningKeys;
 use crate::config::Config;
+use crate::email_verification::Requirement;
+use crate::messages::{Carriers, Links};
 use crate::passkeys::RelyingParty;
+use crate::passwords::Rules;
 use crate::passwords::hashing::HashingPool;
+use crate::social::Social;
+
+/// Each may take up to 128 MiB for a moment.
+const PICTURES_AT_ONCE: usize = 2;
 
 pub struct AppState {
     pub db: Db,
@@ -17,6 +25,12 @@ pub struct AppState {
     pub field_keys: FieldKeys,
     pub hashing: HashingPool,
     pub relying_party: RelyingParty,
+    pub carriers: Carriers,
+    pub links: Links,
+    pub social: Social,
+    /// Places for pictures that are worked on at once.
+    pub pictures: Semaphore,
+    pub email_verification: Requirement,
     runtime: Handle,
     tasks: TaskTracker,
 }
@@ -28,8 +42,14 @@ impl AppState {
             clock: config.clock.clone(),
             signing_keys: SigningKeys::new(&config.signing_keys).context("SIGNING_KEY")?,
             field_keys: config.field_keys.clone(),
-            hashing: HashingPool::start(config.hashing).context("PASSWORD_HASH_*")?,
             relying_party: config.relying_party.clone(),
+            hashing: HashingPool::start(config.hashing, Rules::new(&config.password_rules)?)
+                .context("PASSWORD_HASH_*")?,
+            carriers: Carriers::new(&config.messages.carrier)?,
+            links: config.messages.links.clone(),
+            social: Social::new(&config.social)?,
+            pictures: Semaphore::new(PICTURES_AT_ONCE),
+            email_verification: config.email_verification,
             runtime: Handle::current(),
             tasks,
         })

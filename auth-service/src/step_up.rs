@@ -23,7 +23,7 @@ use crate::sessions::login::Method;
 use crate::sessions::{self, session_revoked};
 use crate::state::AppState;
 use crate::telemetry::second_factor_attempts;
-use crate::two_factor::{self, Code, Kind, Second};
+use crate::two_factor::{self, Claimant, Code, Kind, Second};
 use crate::users::User;
 
 /// The password, or a second factor.
@@ -161,7 +161,8 @@ async fn prove_by_second_factor(
             let session = sessions::queries::lock_live(connection, principal.session_id, now)
                 .await?
                 .ok_or_else(session_revoked)?;
-            let Some(transfer) = agree(state, connection, &user, second, transfer.clone()).await? else {
+            let Some(transfer) = agree(state, connection, principal, &user, second, transfer.clone()).await?
+            else {
                 return Ok(None);
             };
             let mut amr = session.amr();
@@ -184,6 +185,7 @@ async fn prove_by_second_factor(
 async fn agree(
     state: &AppState,
     connection: &mut AsyncPgConnection,
+    principal: &Principal,
     user: &User,
     second: &Second,
     transfer: Option<AuthorizedTransfer>,
@@ -192,7 +194,12 @@ async fn agree(
     match second {
         Second::Code(proof) => {
             two_factor::require_enabled(connection).await?;
-            let right = two_factor::check(connection, &state.field_keys, user.id, proof, now).await?;
+            let asked_by = two_factor::asked_by(principal.session_id);
+            let claimant = Claimant {
+                user_id: user.id,
+                asked_by: &asked_by,
+            };
+            let right = two_factor::check(connection, &state.field_keys, claimant, proof, now).await?;
             Ok(right.then_some(transfer))
         }
         Second::Passkey(answer) => {

@@ -3,6 +3,8 @@
 use metrics::{Counter, counter, describe_counter, describe_gauge, gauge};
 use shared::{ApiError, telemetry};
 
+use crate::messages::Channel;
+
 /// Why a session ended before its time.
 #[derive(Clone, Copy, Debug)]
 pub enum Revocation {
@@ -10,6 +12,29 @@ pub enum Revocation {
     PasswordChange,
     /// A refresh token came a second time.
     TokenReuse,
+    PasswordReset,
+}
+
+/// What became of an attempt to send a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageOutcome {
+    Sent,
+    /// There is no user with this e-mail.
+    Dropped,
+    Retried,
+    Failed,
+}
+
+impl MessageOutcome {
+    /// Also the message's status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Dropped => "dropped",
+            Self::Retried => "retried",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// Begins to count, before anything happens that counts.
@@ -23,6 +48,9 @@ pub fn start() {
         "success",
         "invalid_credentials",
         "invalid_passkey",
+        "invalid_login_code",
+        "invalid_login_token",
+        "email_not_verified",
         "rate_limited",
         "overloaded",
     ] {
@@ -47,6 +75,7 @@ pub fn start() {
         Revocation::Logout,
         Revocation::PasswordChange,
         Revocation::TokenReuse,
+        Revocation::PasswordReset,
     ] {
         sessions_revoked(reason).increment(0);
     }
@@ -64,6 +93,40 @@ pub fn start() {
         counter!("auth_second_factor_attempts_total", "outcome" => outcome).increment(0);
     }
     describe_hashing();
+    describe_messages();
+}
+
+fn describe_messages() {
+    describe_counter!(
+        "messages_total",
+        "Attempts to send a message, by channel and outcome: `sent`, `dropped` (nobody has the e-mail), `retried`, `failed` (given up)"
+    );
+    for channel in Channel::ALL {
+        for outcome in [
+            MessageOutcome::Sent,
+            MessageOutcome::Dropped,
+            MessageOutcome::Retried,
+            MessageOutcome::Failed,
+        ] {
+            messages_ended(channel, outcome).increment(0);
+        }
+    }
+    describe_gauge!("messages_pending", "Messages that wait to be sent");
+    describe_gauge!(
+        "messages_lag_seconds",
+        "How long the first message that is due has waited for a replica to send it"
+    );
+    gauge!("messages_pending").set(0);
+    gauge!("messages_lag_seconds").set(0);
+}
+
+pub fn messages_ended(channel: Channel, outcome: MessageOutcome) -> Counter {
+    counter!("messages_total", "channel" => channel.name(), "outcome" => outcome.name())
+}
+
+/// Counts a login, whatever the kind.
+pub fn login_attempted<T>(result: &Result<T, ApiError>) {
+    counter!("auth_login_attempts_total", "outcome" => outcome_of(result)).increment(1);
 }
 
 fn describe_hashing() {
@@ -97,6 +160,7 @@ pub fn sessions_revoked(why: Revocation) -> Counter {
         Revocation::Logout => "logout",
         Revocation::PasswordChange => "password_change",
         Revocation::TokenReuse => "refresh_token_reuse",
+        Revocation::PasswordReset => "password_reset",
     };
     counter!("auth_sessions_revoked_total", "reason" => reason)
 }

@@ -15,6 +15,7 @@ pub mod method;
 pub mod pending_login;
 pub mod recovery_code;
 pub mod remembered_device;
+pub mod sent_code;
 mod totp;
 
 use chrono::{DateTime, Utc};
@@ -22,13 +23,14 @@ use diesel_async::AsyncPgConnection;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
-use shared::id::UserId;
+use shared::id::{SessionId, UserId};
 use shared::{ApiError, FieldKeys};
 use utoipa::ToSchema;
 
 use crate::modules;
 use crate::passkeys::{Assertion, wrong_passkey};
 use crate::sessions::login::Method;
+use crate::sessions::sha256;
 
 const MAX_CODE_CHARACTERS: usize = 64;
 
@@ -38,6 +40,10 @@ const MAX_CODE_CHARACTERS: usize = 64;
 pub enum Kind {
     /// A code of an app, by RFC 6238.
     Totp,
+    /// A code that is sent by e-mail.
+    Email,
+    /// A code that is sent as a text message.
+    Sms,
     /// An authenticator, by WebAuthn.
     Passkey,
     /// One of the codes that were given out for when nothing else is at hand.
@@ -46,11 +52,13 @@ pub enum Kind {
 
 impl Kind {
     /// What may be in the database as a method.
-    const METHODS: [Self; 1] = [Self::Totp];
+    const METHODS: [Self; 3] = [Self::Totp, Self::Email, Self::Sms];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Totp => "totp",
+            Self::Email => "email",
+            Self::Sms => "sms",
             Self::Passkey => "passkey",
             Self::RecoveryCode => "recovery_code",
         }
@@ -63,7 +71,8 @@ impl Kind {
     /// What the session remembers of it.
     pub fn method(self) -> Method {
         match self {
-            Self::Totp | Self::RecoveryCode => Method::OneTimeCode,
+            Self::Totp | Self::Email | Self::RecoveryCode => Method::OneTimeCode,
+            Self::Sms => Method::TextMessage,
             Self::Passkey => Method::Passkey,
         }
     }
@@ -144,14 +153,27 @@ impl Second {
     }
 }
 
+/// Who gives a code, and in which login or session, which a code that was sent is bound to.
+#[derive(Clone, Copy)]
+pub struct Claimant<'c> {
+    pub user_id: UserId,
+    pub asked_by: &'c [u8],
+}
+
+/// What codes are bound to that were sent for a session that goes on.
+pub fn asked_by(session_id: SessionId) -> Vec<u8> {
+    sha256(&session_id.to_string())
+}
+
 /// Whether the code is right; a right one is used up. To be committed either way, because an attempt counts.
 pub async fn check(
     connection: &mut AsyncPgConnection,
     keys: &FieldKeys,
-    user_id: UserId,
+    claimant: Claimant<'_>,
     proof: &Proof,
     now: DateTime<Utc>,
 ) -> Result<bool, ApiError> {
+    let Claimant { user_id, asked_by } = claimant;
     if proof.method == Kind::RecoveryCode {
         return recovery_code::use_up(connection, user_id, &proof.code).await;
     }
@@ -161,7 +183,7 @@ pub async fn check(
     if method.activated_at.is_none() {
         return Ok(false);
     }
-    check_method(connection, keys, &method, &proof.code, now).await
+    check_method(connection, keys, &method, asked_by, &proof.code, now).await
 }
 
 /// The same for one method, which need not count yet.
@@ -169,12 +191,14 @@ pub async fn check_method(
     connection: &mut AsyncPgConnection,
     keys: &FieldKeys,
     method: &method::StoredMethod,
+    asked_by: &[u8],
     code: &Code,
     now: DateTime<Utc>,
 ) -> Result<bool, ApiError> {
     attempts::admit(connection, method.user_id, now).await?;
     let right = match method.kind()? {
         Kind::Totp => totp::use_up(connection, keys, method, code, now).await?,
+        Kind::Email | Kind::Sms => sent_code::use_up(connection, keys, method, asked_by, code, now).await?,
         Kind::Passkey | Kind::RecoveryCode => false,
     };
     if right {

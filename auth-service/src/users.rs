@@ -5,6 +5,7 @@
 
 pub mod email_indexes;
 pub mod handlers;
+pub mod import;
 pub mod queries;
 
 use anyhow::Context;
@@ -41,7 +42,7 @@ pub struct User {
 }
 
 /// A user as the database has it. The plaintext is there only of users whom a version from before field encryption knows.
-#[derive(Queryable, Selectable)]
+#[derive(Clone, Queryable, Selectable)]
 #[diesel(table_name = users, check_for_backend(Pg))]
 pub struct StoredUser {
     pub id: UserId,
@@ -51,6 +52,9 @@ pub struct StoredUser {
     name_encrypted: Option<Encrypted>,
     roles: Roles,
     created_at: DateTime<Utc>,
+    pub email_verified_at: Option<DateTime<Utc>>,
+    /// Whether somebody knows a password that logs in.
+    pub has_password: bool,
 }
 
 impl StoredUser {
@@ -138,6 +142,12 @@ impl<'de> Deserialize<'de> for Email {
 pub struct Name(String);
 
 impl Name {
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let well_formed = (1..=100).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        well_formed.then(|| Self(text.to_owned()))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -146,13 +156,8 @@ impl Name {
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        let text = text.trim();
-        if (1..=100).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(D::Error::custom(
-            "expected 1 to 100 characters without control characters",
-        ))
+        Self::parse(&text)
+            .ok_or_else(|| D::Error::custom("expected 1 to 100 characters without control characters"))
     }
 }
 

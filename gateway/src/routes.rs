@@ -34,22 +34,35 @@ const TABLE: [(&str, Service); 15] = [
     ("/.well-known/jwks.json", Service::Auth),
 ];
 
+/// Shown by whoever was given their ids, in pages that send no token.
+const PICTURES: &str = "/api/v1/auth/pictures/";
+const PICTURE: &str = "/api/v1/auth/me/picture";
 const TRANSFER_BATCHES: &str = "/api/v1/transfer-batches";
 
 /// Attempts at a credential: without an access token, and under the strictest limit.
-const CREDENTIALS: [&str; 8] = [
+const CREDENTIALS: [&str; 18] = [
+    "/api/v1/auth/email/verification",
+    "/api/v1/auth/email/verify",
     "/api/v1/auth/login",
+    "/api/v1/auth/login/codes",
+    "/api/v1/auth/login/codes/use",
+    "/api/v1/auth/login/links",
+    "/api/v1/auth/login/links/use",
+    "/api/v1/auth/password/reset/complete",
+    "/api/v1/auth/password/reset/request",
+    "/api/v1/auth/password/reset/validate",
     "/api/v1/auth/refresh",
     "/api/v1/auth/register",
     "/api/v1/auth/passkeys/login",
     "/api/v1/auth/passkeys/login/options",
     "/api/v1/auth/two-factor/login",
     "/api/v1/auth/two-factor/login/passkey-options",
+    "/api/v1/auth/two-factor/login/code",
     "/api/v1/auth/two-factor/login/methods",
 ];
 
 /// What else needs no access token. The method is not looked at: the service answers a wrong one with 405.
-const PUBLIC: [&str; 1] = ["/.well-known/jwks.json"];
+const PUBLIC: [&str; 2] = ["/.well-known/jwks.json", "/api/v1/auth/social/providers"];
 
 /// Answered by the server itself, for operators.
 const OPERATIONAL: [&str; 3] = ["/livez", "/readyz", "/metrics"];
@@ -68,9 +81,9 @@ pub fn find(path: &str) -> Option<(Service, Access)> {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let (_, service) = TABLE.into_iter().find(|(prefix, _)| below(prefix))?;
-    let access = if CREDENTIALS.contains(&path) {
+    let access = if CREDENTIALS.contains(&path) || is_social_login(path) {
         Access::Credentials
-    } else if PUBLIC.contains(&path) {
+    } else if PUBLIC.contains(&path) || path.starts_with(PICTURES) {
         Access::Public
     } else {
         Access::Token
@@ -78,10 +91,20 @@ pub fn find(path: &str) -> Option<(Service, Access)> {
     Some((service, access))
 }
 
+/// A login at a provider, its end, and one by what a program has got there.
+fn is_social_login(path: &str) -> bool {
+    let step = path
+        .strip_prefix("/api/v1/auth/social/")
+        .and_then(|rest| rest.split_once('/'));
+    step.is_some_and(|(_, step)| matches!(step, "login" | "callback" | "token"))
+}
+
 /// The most bytes that a body for `path` may have.
 pub fn max_body_bytes(path: &str) -> usize {
     match path {
         TRANSFER_BATCHES => 1024 * 1024,
+        // A picture of 5 MiB, and the form around it.
+        PICTURE => 5 * 1024 * 1024 + 4096,
         _ => shared::json::MAX_BODY_BYTES,
     }
 }
@@ -129,6 +152,14 @@ mod tests {
             ("/api/v1/auth/refresh", (Service::Auth, Credentials)),
             ("/api/v1/auth/me", (Service::Auth, Token)),
             ("/api/v1/auth/login/", (Service::Auth, Token)),
+            ("/api/v1/auth/login/links/use", (Service::Auth, Credentials)),
+            (
+                "/api/v1/auth/social/google/callback",
+                (Service::Auth, Credentials),
+            ),
+            ("/api/v1/auth/social/google/link", (Service::Auth, Token)),
+            ("/api/v1/auth/social/accounts/google", (Service::Auth, Token)),
+            ("/api/v1/auth/social/providers", (Service::Auth, Public)),
             ("/.well-known/jwks.json", (Service::Auth, Public)),
             ("/api/v1/accounts", (Service::Accounts, Token)),
             ("/api/v1/accounts/acct_1/freeze", (Service::Accounts, Token)),

@@ -44,6 +44,12 @@ kinds! {
     Hold = "hold" as HoldId;
     /// A transfer that is made later, once or again and again.
     Schedule = "sch" as ScheduleId;
+    /// A mail or a text message.
+    Message = "msg" as MessageId;
+    /// A picture of a user.
+    Picture = "pic" as PictureId;
+    /// An account at another provider that logs a user in.
+    SocialAccount = "soc" as SocialAccountId;
     /// The `jti` of an access token.
     AccessToken = "jti" as AccessTokenId;
     /// A second factor of a user, other than a passkey.

@@ -10,6 +10,7 @@ pub mod authenticator;
 pub mod client;
 pub mod contract;
 pub mod database;
+pub mod inbox;
 pub mod invariants;
 pub mod platform;
 pub mod postgres;

@@ -15,7 +15,7 @@ pub async fn encrypt_fields(env: Env) -> anyhow::Result<()> {
     let command = Command::begin(env).await?;
     change_status(&command, ACTIVE, RETIRING).await?;
     // Nothing is added any more, so this ends; the last pass finds nothing.
-    for column in &COLUMNS {
+    for column in COLUMNS {
         if let Some(plaintext) = column.plaintext {
             while encrypt(&command, column, plaintext).await? > 0 {}
         }

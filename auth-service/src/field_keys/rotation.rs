@@ -26,7 +26,7 @@ async fn rotate_encryption(command: &Command) -> anyhow::Result<()> {
     };
     activate(command, ENCRYPTION, first).await?;
     // Nothing is encrypted with another key any more, so this ends; the last pass finds nothing.
-    for column in &COLUMNS {
+    for column in COLUMNS {
         while encrypt_again(command, column).await? > 0 {}
     }
     retire(command, ENCRYPTION).await?;
@@ -61,7 +61,7 @@ async fn encrypt_again(command: &Command, column: &PersonalColumn) -> anyhow::Re
 }
 
 async fn rotate_blind_index(command: &Command) -> anyhow::Result<()> {
-    let (Some(first), [emails, ..]) = (command.keys.blind_index_keys().next(), &COLUMNS) else {
+    let (Some(first), [emails, ..]) = (command.keys.blind_index_keys().next(), COLUMNS) else {
         return Ok(());
     };
     if begin_filling(command, first).await? {

@@ -22,7 +22,7 @@ use crate::field_keys::{self, PASSKEY_NAME};
 use crate::sessions::Client;
 use crate::sessions::login::{self, Login, Method};
 use crate::state::AppState;
-use crate::telemetry::outcome_of;
+use crate::telemetry::login_attempted;
 use crate::two_factor::handlers::{live_user, recent_user};
 use crate::two_factor::recovery_code;
 use crate::{modules, users};
@@ -320,7 +320,7 @@ pub async fn log_in_with_passkey(
     body: Json<Assertion>,
 ) -> Result<HttpResponse, ApiError> {
     let result = begin_session(&state, Client::of(&request), &body).await;
-    metrics::counter!("auth_login_attempts_total", "outcome" => outcome_of(&result)).increment(1);
+    login_attempted(&result);
     result?.answer(&state)
 }
 

@@ -9,9 +9,11 @@ use utoipa::ToSchema;
 
 use super::authentication::{Authenticated, authenticate};
 use super::{About, Password};
+use crate::messages::{Channel, Content};
+use crate::one_time_tokens::Purpose;
 use crate::state::AppState;
 use crate::telemetry::{Revocation, sessions_revoked};
-use crate::{login_attempts, sessions, users};
+use crate::{field_keys, login_attempts, messages, one_time_tokens, sessions, users};
 
 /// The current password, and the one to have from now on.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -64,6 +66,7 @@ pub async fn change_password(
     let revoked = state
         .db
         .transaction("change_password", async |connection| {
+            let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
             // The user's row is locked first, as by a login, so neither can slip past the other.
             let changed = users::queries::change_password(connection, &credentials, &hash, now).await?;
             if !changed {
@@ -71,6 +74,9 @@ pub async fn change_password(
             }
             let revoked = sessions::queries::revoke_others(connection, user.id, own, now).await?;
             login_attempts::forget(connection, &email_hash).await?;
+            one_time_tokens::forget(connection, user.id, Purpose::PasswordReset).await?;
+            let (channel, content) = (Channel::Email, Content::PasswordChanged);
+            messages::queries::queue(connection, &protection, channel, &user.email, &content, now).await?;
             Ok(Some(revoked))
         })
         .await?;

@@ -16,10 +16,10 @@ use crate::access_tokens::Authentication;
 use crate::passwords::Password;
 use crate::passwords::authentication::{authenticate, invalid_credentials};
 use crate::state::AppState;
-use crate::telemetry::{Revocation, outcome_of, sessions_revoked};
+use crate::telemetry::{Revocation, login_attempted, sessions_revoked};
 use crate::two_factor::login_handlers::PendingLoginResponse;
 use crate::users::{self, Email, User};
-use crate::{access_tokens, field_keys, login_attempts};
+use crate::{access_tokens, email_verification, field_keys, login_attempts};
 
 /// Who logs in.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -102,6 +102,7 @@ pub fn secret_answer(body: impl Serialize) -> HttpResponse {
         (status = 200, description = "Logged in", body = LoginResponse),
         (status = 202, description = "The password is right, and a second factor is needed: go on at POST /api/v1/auth/two-factor/login", body = PendingLoginResponse),
         (status = 401, description = "`invalid_credentials`: there is no such user, or the password is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`email_not_verified`: the operator wants it to be", body = Problem, content_type = "application/problem+json"),
         CommonErrors, BodyErrors,
     )
 )]
@@ -112,7 +113,7 @@ pub async fn log_in(
     body: Json<LoginRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let result = begin_session(&state, Client::of(&request), body.into_inner()).await;
-    metrics::counter!("auth_login_attempts_total", "outcome" => outcome_of(&result)).increment(1);
+    login_attempted(&result);
     result?.answer(&state)
 }
 
@@ -131,19 +132,21 @@ async fn begin_session(
                 .await?
                 .ok_or_else(invalid_credentials)?;
             login_attempts::forget(connection, &authenticated.email_hash).await?;
+            let keys = &state.field_keys;
+            authenticated
+                .warn_of_breach(connection, &protection, keys, email.as_str(), now)
+                .await?;
+            // The password was right, which is committed.
+            if let Err(error) = email_verification::require(state.email_verification, &user) {
+                return Ok(Err(error));
+            }
             let methods = [Method::Password];
-            login::begin(
-                state,
-                connection,
-                &protection,
-                user,
-                client.clone(),
-                &methods,
-                now,
-            )
-            .await
+            let client = client.clone();
+            login::begin(state, connection, &protection, user, client, &methods, now)
+                .await
+                .map(Ok)
         })
-        .await?;
+        .await??;
     authenticated.renew_hash(state, password);
     Ok(login)
 }

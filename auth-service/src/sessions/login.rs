@@ -29,6 +29,10 @@ pub enum Method {
     Passkey,
     /// Two proofs of different kinds, or one that is two.
     Several,
+    /// What was sent to the e-mail, a link or a code.
+    Mail,
+    /// The word of another provider.
+    Federated,
 }
 
 impl Method {
@@ -39,6 +43,8 @@ impl Method {
             Self::TextMessage => "sms",
             Self::Passkey => "pop",
             Self::Several => "mfa",
+            Self::Mail => "otp",
+            Self::Federated => "fed",
         }
     }
 }

@@ -237,6 +237,21 @@ pub async fn revoke(
     Ok(rows == 1)
 }
 
+/// Ends all sessions of a user.
+pub async fn revoke_all(
+    connection: &mut AsyncPgConnection,
+    user_id: UserId,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    let live = sessions::table
+        .filter(sessions::user_id.eq(user_id))
+        .filter(sessions::revoked_at.is_null());
+    diesel::update(live)
+        .set(sessions::revoked_at.eq(now))
+        .execute(connection)
+        .await
+}
+
 /// Ends all sessions of a user but one.
 pub async fn revoke_others(
     connection: &mut AsyncPgConnection,

@@ -5,7 +5,7 @@ use actix_web::http::header;
 use actix_web::{HttpResponse, delete, get, post, web};
 use chrono::{DateTime, Duration, Utc};
 use diesel_async::AsyncPgConnection;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use shared::error::Problem;
 use shared::id::UserId;
@@ -15,16 +15,17 @@ use utoipa::ToSchema;
 
 use super::pending_login::methods_of;
 use super::{
-    Code, Kind, Proof, check_method, enforcement, method, recovery_code, remembered_device, require_enabled,
-    totp, wrong_code,
+    Claimant, Code, Kind, Proof, asked_by, check_method, enforcement, method, recovery_code,
+    remembered_device, require_enabled, sent_code, totp, wrong_code,
 };
 use crate::field_keys::{self, Protection};
+use crate::messages::Channel;
 use crate::modules;
 use crate::sessions::handlers::secret_answer;
 use crate::sessions::{self, session_revoked};
 use crate::state::AppState;
 use crate::telemetry::second_factor_attempts;
-use crate::users::User;
+use crate::users::{Email, User};
 
 /// How long ago the user may have proved who they are.
 const RECENT: Duration = Duration::minutes(10);
@@ -53,22 +54,33 @@ pub struct MethodStatus {
 #[serde(deny_unknown_fields)]
 pub struct NewMethodRequest {
     pub method: Kind,
+    /// Where codes are sent to: an e-mail address, which is your own unless told, or a phone number such as `+14155550123`.
+    #[serde(default)]
+    #[schema(max_length = 254)]
+    pub to: Option<String>,
 }
 
 /// A second factor that is being set up: it counts once its first code was given.
 #[derive(Serialize, ToSchema)]
 pub struct NewMethod {
     method: Kind,
-    /// For an app into which it is typed, in base32. It is shown only here.
+    /// Of `totp`, for an app into which it is typed, in base32. It is shown only here.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")]
-    secret: String,
+    pub secret: Option<String>,
     /// The same for an app that is opened with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(
         example = "otpauth://totp/Flowlet:ada%40example.com?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=Flowlet"
     )]
-    uri: String,
+    pub uri: Option<String>,
     /// The same for a camera: an SVG picture.
-    qr_code: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qr_code: Option<String>,
+    /// Of `email` and `sms`: a code has been sent, good for so many seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 600)]
+    pub expires_in: Option<i64>,
 }
 
 impl NewMethod {
@@ -164,6 +176,7 @@ pub async fn get_two_factor(
         (status = 401, description = "`missing_token`, `invalid_token`, `token_expired`, `session_revoked`; `insufficient_user_authentication`: step up first", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`module_disabled`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`method_exists`: remove the one of this kind first", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`method_unavailable`: no text messages are sent here", body = Problem, content_type = "application/problem+json"),
         CommonErrors, BodyErrors,
     ),
     security(("access_token" = []))
@@ -181,35 +194,151 @@ pub async fn add_second_factor(
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
             require_enabled(connection).await?;
             let user = recent_user(&state, connection, &principal).await?;
-            begin_method(connection, &protection, &user, &body, now).await
+            let asked_by = asked_by(principal.session_id);
+            begin_method(&state, connection, &protection, &user, &asked_by, &body).await
         })
         .await?;
     Ok(method.answer())
 }
 
-/// Begins to set up a second factor of a user.
+/// Begins to set up a second factor of a user, and sends its first code where one is sent.
 pub async fn begin_method(
+    state: &AppState,
     connection: &mut AsyncPgConnection,
     protection: &Protection<'_>,
     user: &User,
+    asked_by: &[u8],
     request: &NewMethodRequest,
-    now: DateTime<Utc>,
 ) -> Result<NewMethod, ApiError> {
-    let kind = request.method;
-    if [Kind::RecoveryCode, Kind::Passkey].contains(&kind) {
-        let detail =
-            "passkeys are registered by themselves, and recovery codes come with the first second factor";
-        return Err(ApiError::invalid("invalid_body", "/method", detail));
-    }
-    let secret = totp::generate()?;
-    method::begin(connection, protection, user.id, kind, secret.expose_secret(), now).await?;
-    let (uri, qr_code) = totp::provisioning(&secret, &user.email).map_err(ApiError::internal)?;
-    Ok(NewMethod {
+    let (kind, now) = (request.method, state.clock.now());
+    let mut new = NewMethod {
         method: kind,
-        secret: secret.expose_secret().to_owned(),
-        uri,
-        qr_code,
-    })
+        secret: None,
+        uri: None,
+        qr_code: None,
+        expires_in: None,
+    };
+    let secret = match (kind, request.to.as_deref()) {
+        (Kind::Totp, None) => totp::generate()?,
+        (Kind::Email, to) => address(to.unwrap_or(&user.email))?,
+        (Kind::Sms, Some(to)) if state.carriers.have(Channel::Sms) => phone_number(to)?,
+        (Kind::Sms, Some(_)) => {
+            let detail = "No text messages are sent here.";
+            return Err(ApiError::unprocessable("method_unavailable", detail));
+        }
+        (Kind::Sms, None) => {
+            return Err(ApiError::invalid(
+                "invalid_body",
+                "/to",
+                "expected a phone number",
+            ));
+        }
+        (Kind::Totp, Some(_)) => {
+            return Err(ApiError::invalid(
+                "invalid_body",
+                "/to",
+                "nothing is sent for totp",
+            ));
+        }
+        (Kind::Passkey | Kind::RecoveryCode, _) => {
+            let detail =
+                "passkeys are registered by themselves, and recovery codes come with the first second factor";
+            return Err(ApiError::invalid("invalid_body", "/method", detail));
+        }
+    };
+    method::begin(connection, protection, user.id, kind, secret.expose_secret(), now).await?;
+    if kind == Kind::Totp {
+        let (uri, qr_code) = totp::provisioning(&secret, &user.email).map_err(ApiError::internal)?;
+        new.secret = Some(secret.expose_secret().to_owned());
+        (new.uri, new.qr_code) = (Some(uri), Some(qr_code));
+    } else {
+        send_code(state, connection, protection, user.id, asked_by, kind).await?;
+        new.expires_in = Some(sent_code::LIFETIME.num_seconds());
+    }
+    Ok(new)
+}
+
+fn address(text: &str) -> Result<SecretString, ApiError> {
+    let email = Email::parse(text).map(|email| email.as_str().into());
+    email.ok_or_else(|| ApiError::invalid("invalid_body", "/to", "expected an e-mail address in ASCII"))
+}
+
+/// A number in the form of E.164, which needs no country to be known.
+fn phone_number(text: &str) -> Result<SecretString, ApiError> {
+    let number: String = text.chars().filter(|one| !" -().".contains(*one)).collect();
+    let digits = number.strip_prefix('+').unwrap_or_default();
+    let is_one = (8..=15).contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && !digits.starts_with('0');
+    let detail = "expected a phone number with its country, such as +14155550123";
+    match is_one {
+        true => Ok(number.into()),
+        false => Err(ApiError::invalid("invalid_body", "/to", detail)),
+    }
+}
+
+/// Sends a code of one of a user's methods.
+pub async fn send_code(
+    state: &AppState,
+    connection: &mut AsyncPgConnection,
+    protection: &Protection<'_>,
+    user_id: UserId,
+    asked_by: &[u8],
+    kind: Kind,
+) -> Result<(), ApiError> {
+    let method = method::find(connection, user_id, kind)
+        .await?
+        .ok_or_else(no_such_method)?;
+    let now = state.clock.now();
+    sent_code::send(connection, &state.field_keys, protection, &method, asked_by, now).await
+}
+
+/// A code is on its way.
+#[derive(Serialize, ToSchema)]
+pub struct SentCode {
+    /// Seconds that it is good for.
+    #[schema(example = 600)]
+    expires_in: i64,
+}
+
+impl SentCode {
+    pub fn answer() -> HttpResponse {
+        let expires_in = sent_code::LIFETIME.num_seconds();
+        HttpResponse::Accepted().json(Self { expires_in })
+    }
+}
+
+/// Have a code sent, to step up with or to finish setting up a method.
+#[utoipa::path(
+    tag = "auth",
+    params(("method" = Kind, Path, description = "Its kind")),
+    responses(
+        (status = 202, description = "On its way", body = SentCode),
+        (status = 401, description = "`missing_token`, `invalid_token`, `token_expired`, `session_revoked`", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`module_disabled`; `not_found`: there is none of this kind", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`nothing_to_send`: the method needs none", body = Problem, content_type = "application/problem+json"),
+        CommonErrors,
+    ),
+    security(("access_token" = []))
+)]
+#[post("/api/v1/auth/two-factor/methods/{method}/code")]
+pub async fn send_second_factor_code(
+    state: web::Data<AppState>,
+    principal: Principal,
+    path: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let kind = kind_of(&path)?;
+    state
+        .db
+        .transaction("send_second_factor_code", async |connection| {
+            let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
+            require_enabled(connection).await?;
+            let user = live_user(&state, connection, &principal).await?;
+            let asked_by = asked_by(principal.session_id);
+            send_code(&state, connection, &protection, user.id, &asked_by, kind).await
+        })
+        .await?;
+    Ok(SentCode::answer())
 }
 
 /// Finish setting up a second factor, with its first code. It counts from now on.
@@ -243,7 +372,12 @@ pub async fn activate_second_factor(
         .transaction("activate_second_factor", async |connection| {
             require_enabled(connection).await?;
             let user = recent_user(&state, connection, &principal).await?;
-            activate(connection, &state.field_keys, user.id, &proof, now).await
+            let asked_by = asked_by(principal.session_id);
+            let claimant = Claimant {
+                user_id: user.id,
+                asked_by: &asked_by,
+            };
+            activate(connection, &state.field_keys, claimant, &proof, now).await
         })
         .await
         .and_then(|codes| codes.ok_or_else(wrong_code));
@@ -256,7 +390,7 @@ pub async fn activate_second_factor(
 pub async fn activate(
     connection: &mut AsyncPgConnection,
     keys: &FieldKeys,
-    user_id: UserId,
+    Claimant { user_id, asked_by }: Claimant<'_>,
     proof: &Proof,
     now: DateTime<Utc>,
 ) -> Result<Option<Vec<String>>, ApiError> {
@@ -264,7 +398,7 @@ pub async fn activate(
         .await?
         .filter(|method| method.activated_at.is_none())
         .ok_or_else(no_such_method)?;
-    if !check_method(connection, keys, &method, &proof.code, now).await? {
+    if !check_method(connection, keys, &method, asked_by, &proof.code, now).await? {
         return Ok(None);
     }
     method::activate(connection, method.id, now).await?;

@@ -9,9 +9,9 @@ use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Json};
 use utoipa::ToSchema;
 
-use super::handlers::{NewMethod, NewMethodRequest, activate, begin_method};
+use super::handlers::{NewMethod, NewMethodRequest, SentCode, activate, begin_method, send_code};
 use super::pending_login::{self, PendingLogin, login_expired};
-use super::{Code, Kind, Second, check, remembered_device, require_enabled};
+use super::{Claimant, Code, Kind, Second, check, remembered_device, require_enabled};
 use crate::field_keys;
 use crate::passkeys::{self, Assertion, CeremonyResponse, Purpose};
 use crate::sessions::handlers::{LoginResponse, secret_answer};
@@ -141,11 +141,15 @@ pub async fn give_second(
                 .await?
                 .ok_or_else(login_expired)?;
             let keys = &state.field_keys;
+            let claimant = Claimant {
+                user_id: user.id,
+                asked_by: &secret_hash,
+            };
             let recovery_codes = match (pending.enrolling, second) {
-                (true, Second::Code(proof)) => activate(connection, keys, user.id, proof, now).await?,
+                (true, Second::Code(proof)) => activate(connection, keys, claimant, proof, now).await?,
                 (true, Second::Passkey(_)) => None,
                 (false, Second::Code(proof)) => {
-                    let right = check(connection, keys, user.id, proof, now).await?;
+                    let right = check(connection, keys, claimant, proof, now).await?;
                     right.then(Vec::new)
                 }
                 (false, Second::Passkey(answer)) => {
@@ -188,6 +192,10 @@ pub async fn give_second(
 pub struct EnrolRequest {
     session_id: PresentedSession,
     method: Kind,
+    /// Where codes are sent to: an e-mail address, which is the user's own unless told, or a phone number.
+    #[serde(default)]
+    #[schema(max_length = 254)]
+    to: Option<String>,
 }
 
 /// Begin to set up the second factor that a login needs. The login goes on with its first code.
@@ -197,6 +205,7 @@ pub struct EnrolRequest {
         (status = 201, description = "Begun: it counts once the login is finished with it", body = NewMethod),
         (status = 401, description = "`login_expired`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`module_disabled`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`method_unavailable`: no text messages are sent here", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`method_exists`: the user has a second factor, which the login needs", body = Problem, content_type = "application/problem+json"),
         CommonErrors, BodyErrors,
     )
@@ -209,9 +218,10 @@ pub async fn enrol_at_login(
     let EnrolRequest {
         session_id: PresentedSession(secret),
         method,
+        to,
     } = body.into_inner();
     let now = state.clock.now();
-    let (secret_hash, request) = (secret.hash(), NewMethodRequest { method });
+    let (secret_hash, request) = (secret.hash(), NewMethodRequest { method, to });
     let method = state
         .db
         .transaction("enrol_at_login", async |connection| {
@@ -224,7 +234,7 @@ pub async fn enrol_at_login(
                 return Err(super::method::method_exists());
             }
             let user = user.decrypt(&state.field_keys)?;
-            begin_method(connection, &protection, &user, &request, now).await
+            begin_method(&state, connection, &protection, &user, &secret_hash, &request).await
         })
         .await?;
     Ok(method.answer())
@@ -264,4 +274,51 @@ pub async fn begin_passkey_at_login(
         })
         .await?;
     Ok(passkeys::handlers::created(&begun))
+}
+
+/// Where the code of a login is to be sent.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CodeAtLoginRequest {
+    session_id: PresentedSession,
+    method: Kind,
+}
+
+/// Have the code of a login sent, which only this login can use.
+#[utoipa::path(
+    tag = "auth",
+    responses(
+        (status = 202, description = "On its way", body = SentCode),
+        (status = 401, description = "`login_expired`", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`module_disabled`; `not_found`: there is none of this kind", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`nothing_to_send`: the method needs none", body = Problem, content_type = "application/problem+json"),
+        CommonErrors, BodyErrors,
+    )
+)]
+#[post("/api/v1/auth/two-factor/login/code")]
+pub async fn send_code_at_login(
+    state: web::Data<AppState>,
+    body: Json<CodeAtLoginRequest>,
+) -> Result<HttpResponse, ApiError> {
+    let secret_hash = body.session_id.0.hash();
+    state
+        .db
+        .transaction("send_code_at_login", async |connection| {
+            let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
+            require_enabled(connection).await?;
+            let (_, user) = pending_login::lock(connection, &secret_hash, state.clock.now())
+                .await?
+                .ok_or_else(login_expired)?;
+            send_code(
+                &state,
+                connection,
+                &protection,
+                user.id,
+                &secret_hash,
+                body.method,
+            )
+            .await
+        })
+        .await?;
+    Ok(SentCode::answer())
 }

@@ -9,10 +9,12 @@ use shared::{ApiError, Json, Principal};
 use utoipa::ToSchema;
 
 use super::{Email, Name, NewUser, User, queries};
+use crate::email_verification::Requirement;
+use crate::messages::{Channel, Content};
 use crate::passwords::{About, Password};
 use crate::state::AppState;
 use crate::telemetry::outcome_of;
-use crate::{field_keys, sessions};
+use crate::{field_keys, messages, sessions};
 
 /// Who wants to be a user.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -72,7 +74,13 @@ async fn register(
         .db
         .transaction("register", async |connection| {
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
-            queries::insert(connection, &protection, &new, now).await
+            let user = queries::insert(connection, &protection, &new, now).await?;
+            if state.email_verification != Requirement::Off {
+                let (channel, content) = (Channel::Email, Content::EmailVerification);
+                messages::queries::queue(connection, &protection, channel, &user.email, &content, now)
+                    .await?;
+            }
+            Ok(user)
         })
         .await
 }

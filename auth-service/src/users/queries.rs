@@ -111,7 +111,7 @@ pub async fn find_active(connection: &mut AsyncPgConnection, id: UserId) -> Quer
         .optional()
 }
 
-/// The same, who stays as they are until the transaction ends.
+/// The user, if active; the row does not change until the transaction ends.
 pub async fn lock_active(connection: &mut AsyncPgConnection, id: UserId) -> QueryResult<Option<StoredUser>> {
     users::table
         .find(id)
@@ -152,12 +152,63 @@ pub async fn change_password(
     let rows = diesel::update(unchanged)
         .set((
             users::password_hash.eq(password_hash),
+            users::has_password.eq(true),
             users::password_changed_at.eq(now),
             users::updated_at.eq(now),
         ))
         .execute(connection)
         .await?;
     Ok(rows == 1)
+}
+
+/// Sets another password, whatever the current one is.
+pub async fn reset_password(
+    connection: &mut AsyncPgConnection,
+    id: UserId,
+    password_hash: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    set_hash(connection, id, password_hash, true, now).await
+}
+
+/// Leaves the user without a password: nobody knows one that matches this hash.
+pub async fn remove_password(
+    connection: &mut AsyncPgConnection,
+    id: UserId,
+    nobodys_hash: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    set_hash(connection, id, nobodys_hash, false, now).await
+}
+
+async fn set_hash(
+    connection: &mut AsyncPgConnection,
+    id: UserId,
+    password_hash: &str,
+    has_password: bool,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    diesel::update(users::table.find(id))
+        .set((
+            users::password_hash.eq(password_hash),
+            users::has_password.eq(has_password),
+            users::password_changed_at.eq(now),
+            users::updated_at.eq(now),
+        ))
+        .execute(connection)
+        .await
+}
+
+/// Notes that the user reads what is sent to the e-mail.
+pub async fn set_email_verified(
+    connection: &mut AsyncPgConnection,
+    id: UserId,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    diesel::update(users::table.find(id))
+        .set((users::email_verified_at.eq(now), users::updated_at.eq(now)))
+        .execute(connection)
+        .await
 }
 
 /// Replaces a hash by another one of the same password, unless it was replaced already.

@@ -8,7 +8,55 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// Operations that need no token, and why. This list may only get shorter.
-const PUBLIC: [(&str, &str); 9] = [
+const PUBLIC: [(&str, &str); 25] = [
+    (
+        "GET /api/v1/auth/pictures/{picture_id}",
+        "pages show pictures without a token",
+    ),
+    ("GET /api/v1/auth/social/providers", "who asks is about to log in"),
+    (
+        "POST /api/v1/auth/social/{provider}/login",
+        "who asks is about to log in",
+    ),
+    (
+        "GET /api/v1/auth/social/{provider}/callback",
+        "what the provider says is the credential",
+    ),
+    (
+        "POST /api/v1/auth/social/{provider}/callback",
+        "what the provider says is the credential",
+    ),
+    (
+        "POST /api/v1/auth/social/{provider}/token",
+        "what the provider says is the credential",
+    ),
+    (
+        "POST /api/v1/auth/email/verification",
+        "who asks has no way to log in yet",
+    ),
+    ("POST /api/v1/auth/email/verify", "the token is the credential"),
+    (
+        "POST /api/v1/auth/login/codes",
+        "who asks cannot log in otherwise",
+    ),
+    ("POST /api/v1/auth/login/codes/use", "the code is the credential"),
+    (
+        "POST /api/v1/auth/login/links",
+        "who asks cannot log in otherwise",
+    ),
+    ("POST /api/v1/auth/login/links/use", "the token is the credential"),
+    (
+        "POST /api/v1/auth/password/reset/request",
+        "who asks cannot log in",
+    ),
+    (
+        "POST /api/v1/auth/password/reset/validate",
+        "the token is the credential",
+    ),
+    (
+        "POST /api/v1/auth/password/reset/complete",
+        "the token is the credential",
+    ),
     ("POST /api/v1/auth/register", "there is no user yet"),
     ("POST /api/v1/auth/login", "the password is the credential"),
     ("POST /api/v1/auth/refresh", "the refresh token is the credential"),
@@ -19,6 +67,10 @@ const PUBLIC: [(&str, &str); 9] = [
     (
         "POST /api/v1/auth/passkeys/login/options",
         "a challenge for anybody",
+    ),
+    (
+        "POST /api/v1/auth/two-factor/login/code",
+        "the pending login is the credential",
     ),
     (
         "POST /api/v1/auth/two-factor/login/passkey-options",
@@ -51,7 +103,21 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 78] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 85] = [
+    ("PUT /api/v1/auth/me/picture", None, OnlyOwn),
+    ("DELETE /api/v1/auth/me/picture", None, OnlyOwn),
+    ("GET /api/v1/auth/social/accounts", None, OnlyOwn),
+    ("POST /api/v1/auth/social/accounts", Some(social_account), OnlyOwn),
+    (
+        "DELETE /api/v1/auth/social/accounts/{provider}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/auth/social/{provider}/link",
+        None,
+        Refused(422, "provider_disabled"),
+    ),
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
@@ -82,6 +148,11 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 78] = [
     (
         "POST /api/v1/auth/two-factor/methods",
         Some(second_factor),
+        OnlyOwn,
+    ),
+    (
+        "POST /api/v1/auth/two-factor/methods/{method}/code",
+        None,
         OnlyOwn,
     ),
     (
@@ -402,6 +473,7 @@ impl Owned {
             .replace("{name}", "two-factor")
             .replace("{method}", "totp")
             .replace("{passkey_id}", &self.passkey_id)
+            .replace("{provider}", "google")
             .replace("{number}", "1");
         assert!(
             !path.contains('{'),
@@ -424,6 +496,10 @@ impl Owned {
         }
         client.send(request).await
     }
+}
+
+fn social_account(_: &Owned) -> Value {
+    json!({ "provider": "google", "id_token": "not-a-token" })
 }
 
 fn password_change(_: &Owned) -> Value {

@@ -426,3 +426,107 @@ async fn to_change_second_factors_one_has_to_be_given() {
     assert_eq!(status["recovery_codes_left"], 0);
     platform.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_that_was_sent_is_good_once_for_the_login_that_asked() {
+    let platform = Platform::start().await;
+    let client = platform.client();
+    switch_module(&platform, true).await;
+    let ada = platform.register("ada").await;
+    let methods = format!("{TWO_FACTOR}/methods");
+    let begun = ada.post(&methods, json!({ "method": "email" })).await;
+    assert_eq!(begun.must_be(201)["expires_in"], 600);
+    let code = platform.inbox.wait_for(&ada.email, "code", 1).await.code();
+    let activate = format!("{methods}/email/activate");
+    ada.post(&activate, json!({ "code": code })).await.must_be(200);
+    // The next one needs the first, and codes are not sent as fast as they are asked for.
+    let refused = ada
+        .post(&methods, json!({ "method": "sms", "to": "+14155550123" }))
+        .await;
+    refused.must_be_problem(401, "insufficient_user_authentication");
+    let sent = ada.post_empty(&format!("{methods}/email/code")).await;
+    sent.must_be_problem(429, "rate_limited");
+
+    let waiting = pending(&client, &ada.email).await;
+    let other = pending(&client, &ada.email).await;
+    let ask = "/api/v1/auth/two-factor/login/code";
+    let send = async |login: &str, method: &str| {
+        client
+            .post(ask, json!({ "session_id": login, "method": method }))
+            .await
+    };
+    send(&waiting, "email").await.must_be_problem(429, "rate_limited");
+    platform.clock.advance(Duration::seconds(30));
+    send(&waiting, "email").await.must_be(202);
+    send(&waiting, "totp").await.must_be_problem(404, "not_found");
+    send("ses_", "email").await.must_be_problem(401, "login_expired");
+    let code = platform.inbox.wait_for(&ada.email, "code", 2).await.code();
+    // Whoever asked for another login has nothing of it.
+    finish(&client, &other, "email", &code)
+        .await
+        .must_be_problem(422, "wrong_code");
+    let answers = join_all((0..4).map(|_| finish(&client, &waiting, "email", &code))).await;
+    let succeeded = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!(succeeded, 1, "{answers:#?}");
+
+    // Five attempts, and ten minutes.
+    platform.clock.advance(Duration::minutes(2));
+    let waiting = pending(&client, &ada.email).await;
+    send(&waiting, "email").await.must_be(202);
+    let code = platform.inbox.wait_for(&ada.email, "code", 3).await.code();
+    let wrong = if code == "000000" { "000001" } else { "000000" };
+    for _ in 0..5 {
+        platform.clock.advance(Duration::seconds(2));
+        finish(&client, &waiting, "email", wrong)
+            .await
+            .must_be_problem(422, "wrong_code");
+    }
+    platform.clock.advance(Duration::seconds(20));
+    finish(&client, &waiting, "email", &code)
+        .await
+        .must_be_problem(422, "wrong_code");
+    platform.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_message_goes_to_the_phone_that_was_named() {
+    let platform = Platform::start().await;
+    let client = platform.client();
+    switch_module(&platform, true).await;
+    let ada = platform.register("ada").await;
+    let methods = format!("{TWO_FACTOR}/methods");
+    for to in [
+        "",
+        "415 555 0123",
+        "+1",
+        "+0123456789",
+        "+1415555012345678",
+        "call me",
+    ] {
+        let body = json!({ "method": "sms", "to": to });
+        ada.post(&methods, body)
+            .await
+            .must_be_problem(400, "invalid_body");
+    }
+    let body = json!({ "method": "sms", "to": "+1 (415) 555-0123" });
+    ada.post(&methods, body).await.must_be(201);
+    let code = platform.inbox.wait_for("+14155550123", "code", 1).await.code();
+    let activate = format!("{methods}/sms/activate");
+    ada.post(&activate, json!({ "code": code })).await.must_be(200);
+    let waiting = pending(&client, &ada.email).await;
+    platform.clock.advance(Duration::seconds(30));
+    let ask = json!({ "session_id": waiting, "method": "sms" });
+    client
+        .post("/api/v1/auth/two-factor/login/code", ask)
+        .await
+        .must_be(202);
+    let code = platform.inbox.wait_for("+14155550123", "code", 2).await.code();
+    let login = finish(&client, &waiting, "sms", &code).await.must_be(200);
+    let claims = super::step_up::claims(&text_of(&login, "access_token"));
+    assert_eq!(claims["amr"], json!(["pwd", "sms", "mfa"]));
+    // Where it goes is in no column that anybody could read.
+    let sql = platform.sql().await;
+    let readable = "SELECT count(*) FROM auth.two_factor_methods WHERE position('4155550123' IN encode(secret_encrypted, 'escape')) > 0";
+    assert_eq!(sql.query_one(readable, &[]).await.unwrap().get::<_, i64>(0), 0);
+    platform.stop().await.unwrap();
+}

@@ -805,7 +805,7 @@ fn variables_are_known(manifests: &Manifests) -> Vec<String> {
 }
 
 /// What is told by a file only.
-pub const SECRET_VARIABLES: [&str; 11] = [
+pub const SECRET_VARIABLES: [&str; 12] = [
     "ADMIN_DATABASE_URL",
     "BLIND_INDEX_KEYS",
     "CHECKPOINT_SIGNING_KEY",
@@ -816,6 +816,7 @@ pub const SECRET_VARIABLES: [&str; 11] = [
     "PREVIOUS_SIGNING_KEY",
     "SERVICE_SECRETS",
     "SIGNING_KEY",
+    "SMTP_URL",
     "WEBHOOK_KEYS",
 ];
 
@@ -886,6 +887,10 @@ fn connections_are_the_arrows(manifests: &Manifests) -> Vec<String> {
     arrow("ingress", Service::Gateway.name(), Service::Gateway.port());
     // Webhooks.
     arrow(Service::Transactions.name(), "internet", 443);
+    // Mail, and the providers of logins and text messages.
+    for port in [443, 465, 587] {
+        arrow(Service::Auth.name(), "internet", port);
+    }
     for service in Service::ALL {
         arrow("prometheus", service.name(), service.port());
     }
@@ -937,6 +942,8 @@ fn calls_are_configured(manifests: &Manifests) -> Vec<String> {
         let urls: BTreeMap<&str, &str> = variables
             .iter()
             .filter_map(|(name, value)| Some((name.strip_suffix("_URL")?, value.as_str())))
+            // A site, not a service.
+            .filter(|(word, _)| *word != "FRONTEND")
             .collect();
         let called = CALLS
             .into_iter()
