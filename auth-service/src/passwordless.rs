@@ -19,6 +19,7 @@ use crate::sessions::handlers::LoginResponse;
 use crate::sessions::login::{self, Login, Method};
 use crate::sessions::{self, Client};
 use crate::state::AppState;
+use crate::two_factor::login_handlers::PendingLoginResponse;
 use crate::users::{self, Email, StoredUser};
 use crate::{email_verification, field_keys, telemetry};
 
@@ -120,6 +121,7 @@ pub async fn ask_for_link(
     tag = "auth",
     responses(
         (status = 200, description = "Logged in", body = LoginResponse),
+        (status = 202, description = "A second factor is needed: go on at POST /api/v1/auth/two-factor/login", body = PendingLoginResponse),
         (status = 401, description = "`invalid_login_token`: unknown, used or expired", body = Problem, content_type = "application/problem+json"),
         CommonErrors, BodyErrors,
     )
@@ -177,6 +179,7 @@ pub async fn request_login_code(
     tag = "auth",
     responses(
         (status = 200, description = "Logged in", body = LoginResponse),
+        (status = 202, description = "A second factor is needed: go on at POST /api/v1/auth/two-factor/login", body = PendingLoginResponse),
         (status = 401, description = "`invalid_login_code`: wrong, used, expired, tried too often, or of another request", body = Problem, content_type = "application/problem+json"),
         CommonErrors, BodyErrors,
     )

@@ -23,7 +23,7 @@ use crate::sessions::Client;
 use crate::sessions::login::{self, Login, Method};
 use crate::state::AppState;
 use crate::telemetry::login_attempted;
-use crate::two_factor::handlers::{live_user, recent_user};
+use crate::two_factor::handlers::{clear_after_last, live_user, recent_user};
 use crate::two_factor::recovery_code;
 use crate::{modules, users};
 
@@ -274,14 +274,22 @@ pub async fn remove_passkey(
     principal: Principal,
     passkey_id: web::Path<PasskeyId>,
 ) -> Result<HttpResponse, ApiError> {
-    let mut connection = state.db.connection().await?;
-    let user = live_user(&state, &mut connection, &principal).await?;
-    let owned = queries::list(&mut connection, user.id).await?;
-    if !owned.iter().any(|passkey| passkey.id == *passkey_id) {
-        return Err(no_such_passkey());
-    }
-    recent_user(&state, &mut connection, &principal).await?;
-    queries::remove(&mut connection, user.id, *passkey_id).await?;
+    state
+        .db
+        .transaction("remove_passkey", async |connection| {
+            let user = live_user(&state, connection, &principal).await?;
+            // Before it is gone: afterwards there might be no second factor to ask for.
+            let recent = recent_user(&state, connection, &principal).await;
+            if !queries::remove(connection, user.id, *passkey_id).await? {
+                return Err(no_such_passkey());
+            }
+            recent?;
+            if modules::is_enabled(connection, modules::TWO_FACTOR).await? {
+                clear_after_last(connection, user.id).await?;
+            }
+            Ok(())
+        })
+        .await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

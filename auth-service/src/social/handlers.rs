@@ -15,6 +15,7 @@ use crate::sessions::login::Login;
 use crate::sessions::{self, Client};
 use crate::state::AppState;
 use crate::telemetry::login_attempted;
+use crate::two_factor::login_handlers::PendingLoginResponse;
 
 /// The providers whose accounts log in.
 #[derive(Debug, Serialize, ToSchema)]
@@ -169,6 +170,7 @@ fn departure_answer(departure: visit::Departure) -> HttpResponse {
     params(("provider" = ProviderName, Path), CallbackQuery),
     responses(
         (status = 200, description = "Logged in", body = LoginResponse),
+        (status = 202, description = "A second factor is needed: go on at POST /api/v1/auth/two-factor/login", body = PendingLoginResponse),
         (status = 204, description = "The account is linked"),
         (status = 401, description = "`social_login_failed`: not what this browser left with, or not what the provider has to say", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`email_not_verified`: the operator wants it to be", body = Problem, content_type = "application/problem+json"),
@@ -195,6 +197,7 @@ pub async fn finish_social_login(
     request_body(content = CallbackForm, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "Logged in", body = LoginResponse),
+        (status = 202, description = "A second factor is needed: go on at POST /api/v1/auth/two-factor/login", body = PendingLoginResponse),
         (status = 204, description = "The account is linked"),
         (status = 401, description = "`social_login_failed`: not what this browser left with, or not what the provider has to say", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`email_not_verified`: the operator wants it to be", body = Problem, content_type = "application/problem+json"),
@@ -273,6 +276,7 @@ async fn log_in(state: &AppState, request: &HttpRequest, identity: &Identity) ->
     params(("provider" = ProviderName, Path)),
     responses(
         (status = 200, description = "Logged in", body = LoginResponse),
+        (status = 202, description = "A second factor is needed: go on at POST /api/v1/auth/two-factor/login", body = PendingLoginResponse),
         (status = 401, description = "`social_login_failed`: not the provider's word, or not for us", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`email_not_verified`: the operator wants it to be", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`: no such provider", body = Problem, content_type = "application/problem+json"),

@@ -443,14 +443,19 @@ pub async fn remove_second_factor(
             if !method::remove(connection, user.id, kind).await? {
                 return Err(no_such_method());
             }
-            if methods_of(connection, user.id).await?.is_empty() {
-                recovery_code::remove_all(connection, user.id).await?;
-                remembered_device::forget_all(connection, user.id).await?;
-            }
-            Ok(())
+            clear_after_last(connection, user.id).await
         })
         .await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// What a user without a second factor has no use for.
+pub async fn clear_after_last(connection: &mut AsyncPgConnection, user_id: UserId) -> Result<(), ApiError> {
+    if methods_of(connection, user_id).await?.is_empty() {
+        recovery_code::remove_all(connection, user_id).await?;
+        remembered_device::forget_all(connection, user_id).await?;
+    }
+    Ok(())
 }
 
 /// Get new recovery codes. Those from before are good no more.

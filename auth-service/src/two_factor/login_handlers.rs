@@ -146,6 +146,7 @@ pub async fn give_second(
                 asked_by: &secret_hash,
             };
             let recovery_codes = match (pending.enrolling, second) {
+                (_, Second::Code(proof)) if !pending.takes(proof.method) => None,
                 (true, Second::Code(proof)) => activate(connection, keys, claimant, proof, now).await?,
                 (true, Second::Passkey(_)) => None,
                 (false, Second::Code(proof)) => {

@@ -41,9 +41,23 @@ pub struct StoredPendingLogin {
 impl StoredPendingLogin {
     /// The methods of the session that it becomes by `second`.
     pub fn amr(&self, second: Method) -> Vec<String> {
-        let first = self.amr.iter().flatten().cloned();
-        let second = [second.name(), Method::Several.name()].map(str::to_owned);
-        first.chain(second).collect()
+        let mut amr: Vec<String> = self.amr.iter().flatten().cloned().collect();
+        for method in [second, Method::Several] {
+            if !amr.iter().any(|known| known == method.name()) {
+                amr.push(method.name().to_owned());
+            }
+        }
+        amr
+    }
+
+    /// Whether it is a second proof. Who has read one mail can read another.
+    pub fn takes(&self, kind: Kind) -> bool {
+        let is_by_mail = self
+            .amr
+            .iter()
+            .flatten()
+            .any(|method| method == Method::Mail.name());
+        !(is_by_mail && kind == Kind::Email)
     }
 }
 
@@ -81,8 +95,11 @@ pub async fn hold_back(
     if methods.contains(&Method::Several) || !modules::is_enabled(connection, modules::TWO_FACTOR).await? {
         return Ok(HeldBack::No(user));
     }
-    let available = methods_of(connection, user.id).await?;
+    let mut available = methods_of(connection, user.id).await?;
     let enrolling = available.is_empty();
+    if methods.contains(&Method::Mail) {
+        available.retain(|kind| *kind != Kind::Email);
+    }
     let passes = match (&client.device_token_hash, enrolling) {
         (_, true) => !enforcement::is_required(connection, user.id).await?,
         (Some(token), false) => remembered_device::is_remembered(connection, user.id, token, now).await?,
