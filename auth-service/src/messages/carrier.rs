@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::future::BoxFuture;
-use lettre::message::{Mailbox, MultiPart};
+use lettre::message::header::{ContentTransferEncoding, ContentType};
+use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use reqwest::Url;
@@ -204,7 +205,18 @@ fn mail(parcel: &Parcel<'_>, from: &Mailbox) -> anyhow::Result<Message> {
         .subject(&letter.subject)
         .message_id(Some(id))
         .header(AutoSubmitted)
-        .multipart(MultiPart::alternative_plain_html(letter.text()?, letter.html()?))?)
+        .multipart(
+            MultiPart::alternative()
+                .singlepart(part(ContentType::TEXT_PLAIN, letter.text()?))
+                .singlepart(part(ContentType::TEXT_HTML, letter.html()?)),
+        )?)
+}
+
+/// As it is, where that can be sent: a link that is broken into lines is one that somebody copies in part.
+fn part(content_type: ContentType, text: String) -> SinglePart {
+    let body = Body::new_with_encoding(text, ContentTransferEncoding::SevenBit);
+    let body = body.unwrap_or_else(|text| Body::new(text));
+    SinglePart::builder().header(content_type).body(body)
 }
 
 /// Says that a program wrote the mail, so that no other program answers it (RFC 3834).
