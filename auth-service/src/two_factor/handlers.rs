@@ -187,7 +187,6 @@ pub async fn add_second_factor(
     principal: Principal,
     body: Json<NewMethodRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let now = state.clock.now();
     let method = state
         .db
         .transaction("add_second_factor", async |connection| {
