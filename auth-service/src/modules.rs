@@ -141,10 +141,13 @@ pub async fn switch_module(
     name: web::Path<String>,
     body: Json<SwitchModuleRequest>,
 ) -> Result<web::Json<Module>, ApiError> {
+    // On its own: in one transaction with the switch, two who switch would each hold what the other waits for.
+    let mut connection = state.db.connection().await?;
+    require_administrator(&state, &mut connection, &principal).await?;
+    drop(connection);
     let module = state
         .db
         .transaction("switch_module", async |connection| {
-            require_administrator(&state, connection, &principal).await?;
             switch(connection, &name, body.enabled)
                 .await?
                 .ok_or_else(|| ApiError::not_found("There is no such module."))

@@ -110,10 +110,12 @@ impl Mail {
         words.find(|word| word.contains("?token=")).unwrap_or_default()
     }
 
-    /// Its code: the only line that is nothing but six digits.
+    /// Its code: the first word that is nothing but six digits.
     pub fn code(&self) -> String {
-        let mut lines = self.text.lines().map(str::trim);
-        let is_code = |line: &&str| line.len() == 6 && line.bytes().all(|byte| byte.is_ascii_digit());
-        lines.find(is_code).unwrap_or_default().to_owned()
+        let mut words = self.text.split(|one: char| !one.is_ascii_alphanumeric());
+        let is_code = |word: &&str| word.len() == 6 && word.bytes().all(|byte| byte.is_ascii_digit());
+        let code = words.find(is_code);
+        code.unwrap_or_else(|| panic!("no code in {}", self.text))
+            .to_owned()
     }
 }
