@@ -11,6 +11,7 @@ use shared::{ApiError, Clock, Db};
 use tokio_util::sync::CancellationToken;
 
 use crate::login_attempts;
+use crate::sessions::cache::KEEP_CHANGES;
 
 const INTERVAL: Duration = Duration::from_secs(600);
 const BATCH: usize = 500;
@@ -42,6 +43,7 @@ async fn clean_up(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
             "last_attempt_at",
             now - login_attempts::MEMORY,
         ),
+        ("cache_invalidations", "id", "created_at", now - KEEP_CHANGES),
     ] {
         let delete_batch = format!(
             "DELETE FROM {table} WHERE {key} IN \

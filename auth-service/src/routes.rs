@@ -3,7 +3,7 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{access_tokens, passwords, sessions, users};
+use crate::{access_tokens, flowless, instance, passwords, sessions, users};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -13,7 +13,17 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(sessions::handlers::log_out)
         .service(passwords::handlers::change_password)
         .service(users::handlers::get_me)
-        .service(access_tokens::get_jwks);
+        .service(users::profile::handlers::change_me)
+        .service(sessions::list::list_sessions)
+        .service(sessions::list::revoke_session)
+        .service(sessions::list::revoke_sessions)
+        .service(instance::handlers::get_settings)
+        .service(instance::handlers::change_settings)
+        .service(instance::handlers::list_bridge_secrets)
+        .service(instance::handlers::make_bridge_secret)
+        .service(instance::handlers::revoke_bridge_secret)
+        .service(access_tokens::get_jwks)
+        .map(flowless::configure);
 }
 
 pub fn document() -> OpenApi {

@@ -1,13 +1,15 @@
 //! What every handler may use.
 
 use anyhow::Context;
-use shared::{Clock, Db, FieldKeys};
+use shared::{Clock, Db, FieldKeys, Redis};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::access_tokens::SigningKeys;
 use crate::config::Config;
+use crate::instance::Instance;
 use crate::passwords::hashing::HashingPool;
+use crate::sessions::cache::SessionCache;
 
 pub struct AppState {
     pub db: Db,
@@ -15,18 +17,24 @@ pub struct AppState {
     pub signing_keys: SigningKeys,
     pub field_keys: FieldKeys,
     pub hashing: HashingPool,
+    pub session_cache: SessionCache,
+    pub instance: Instance,
     runtime: Handle,
     tasks: TaskTracker,
 }
 
 impl AppState {
     pub fn new(config: &Config, tasks: TaskTracker) -> anyhow::Result<Self> {
+        let redis = config.redis_url.as_ref().map(Redis::new).transpose()?;
+        let (clock, keys) = (config.clock.clone(), config.field_keys.clone());
         Ok(Self {
             db: Db::new(crate::SCHEMA, &config.db)?,
             clock: config.clock.clone(),
             signing_keys: SigningKeys::new(&config.signing_keys).context("SIGNING_KEY")?,
             field_keys: config.field_keys.clone(),
             hashing: HashingPool::start(config.hashing).context("PASSWORD_HASH_*")?,
+            session_cache: SessionCache::new(clock, keys, redis),
+            instance: Instance::new(&config.bridge_secrets),
             runtime: Handle::current(),
             tasks,
         })
