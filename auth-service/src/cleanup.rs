@@ -12,6 +12,7 @@ use shared::{ApiError, Clock, Db};
 use tokio_util::sync::CancellationToken;
 
 use crate::login_attempts;
+use crate::sessions::cache::KEEP_CHANGES;
 
 const INTERVAL: Duration = Duration::from_secs(600);
 const BATCH: usize = 500;
@@ -49,6 +50,7 @@ async fn clean_up(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
         ("one_time_tokens", "token_hash", "expires_at", now),
         ("social_logins", "state_hash", "expires_at", now),
         ("throttles", "key", "ends_at", now),
+        ("cache_invalidations", "id", "created_at", now - KEEP_CHANGES),
     ] {
         let delete_batch = format!(
             "DELETE FROM {table} WHERE {key} IN \

@@ -222,9 +222,9 @@ mod tests {
             "password",
             "Password1!",
             "12345678901234567890",
-            "qwertyuiopasdf",
+            "qwertyuiopasdfgh",
             "aaaaaaaaaaaaaaaaaaaaaaaa",
-            "adalovelace1adalovelace",
+            "adalovelace1234",
             "kX9$vbq2Lz-7Rw",
             "ADA.lovelace@example.com and more words",
         ] {

@@ -3,7 +3,9 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{access_tokens, email_verification, passwordless, passwords, pictures, sessions, social, users};
+use crate::{
+    access_tokens, email_verification, flowless, instance, passwordless, passwords, pictures, sessions, social, users,
+};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -34,7 +36,17 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(pictures::handlers::set_picture)
         .service(pictures::handlers::remove_picture)
         .service(pictures::handlers::get_picture)
-        .service(access_tokens::get_jwks);
+        .service(users::profile::handlers::change_me)
+        .service(sessions::list::list_sessions)
+        .service(sessions::list::revoke_session)
+        .service(sessions::list::revoke_sessions)
+        .service(instance::handlers::get_settings)
+        .service(instance::handlers::change_settings)
+        .service(instance::handlers::list_bridge_secrets)
+        .service(instance::handlers::make_bridge_secret)
+        .service(instance::handlers::revoke_bridge_secret)
+        .service(access_tokens::get_jwks)
+        .map(flowless::configure);
 }
 
 pub fn document() -> OpenApi {

@@ -229,6 +229,13 @@ impl Social {
         self.providers.keys().copied()
     }
 
+    pub fn client_id(&self, name: ProviderName) -> Option<&str> {
+        self.providers.get(&name).map(|provider| match provider {
+            Provider::Oidc(provider) => provider.client_id(),
+            Provider::OAuth(provider) => provider.client_id(),
+        })
+    }
+
     fn get(&self, name: ProviderName) -> Result<&Provider, ApiError> {
         self.providers.get(&name).ok_or_else(|| {
             let detail = "Logging in with this provider is not switched on.";

@@ -1,7 +1,7 @@
 //! What every handler may use.
 
 use anyhow::Context;
-use shared::{Clock, Db, FieldKeys};
+use shared::{Clock, Db, FieldKeys, Redis};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -9,9 +9,11 @@ use tokio_util::task::TaskTracker;
 use crate::access_tokens::SigningKeys;
 use crate::config::Config;
 use crate::email_verification::Requirement;
+use crate::instance::Instance;
 use crate::messages::{Carriers, Links};
 use crate::passwords::Rules;
 use crate::passwords::hashing::HashingPool;
+use crate::sessions::cache::SessionCache;
 use crate::social::Social;
 
 /// Each may take up to 128 MiB for a moment.
@@ -29,12 +31,16 @@ pub struct AppState {
     /// Places for pictures that are worked on at once.
     pub pictures: Semaphore,
     pub email_verification: Requirement,
+    pub session_cache: SessionCache,
+    pub instance: Instance,
     runtime: Handle,
     tasks: TaskTracker,
 }
 
 impl AppState {
     pub fn new(config: &Config, tasks: TaskTracker) -> anyhow::Result<Self> {
+        let redis = config.redis_url.as_ref().map(Redis::new).transpose()?;
+        let (clock, keys) = (config.clock.clone(), config.field_keys.clone());
         Ok(Self {
             db: Db::new(crate::SCHEMA, &config.db)?,
             clock: config.clock.clone(),
@@ -47,6 +53,8 @@ impl AppState {
             social: Social::new(&config.social)?,
             pictures: Semaphore::new(PICTURES_AT_ONCE),
             email_verification: config.email_verification,
+            session_cache: SessionCache::new(clock, keys, redis),
+            instance: Instance::new(&config.bridge_secrets),
             runtime: Handle::current(),
             tasks,
         })

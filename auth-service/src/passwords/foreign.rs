@@ -106,8 +106,8 @@ mod tests {
     const PBKDF2: &str = "$pbkdf2-sha256$i=4096,l=40\
         $c2FsdFNBTFRzYWx0U0FMVHNhbHRTQUxUc2FsdFNBTFRzYWx0\
         $NIyJ28vTKy8y2BS4EW6EzysXNH68GAAYHE4qH7jdU+HGNVGMfaxH6Q";
-    /// hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 4096), as RFC 7914's authors and others list it.
-    const DJANGO: &str = "pbkdf2_sha256$4096$salt$xeR41ZKIyEGqUw22hFxMjZYok6ABzk4RpJY4c6qYE0o=";
+    /// `hashlib.pbkdf2_hmac("sha256", b"password", b"seasalt2seasalt2", 4096)` of Python.
+    const DJANGO: &str = "pbkdf2_sha256$4096$seasalt2seasalt2$vANCSywen1yyGz65EXPmLG3/rKjJu535h9Bpr31HQus=";
 
     #[test]
     fn a_hash_of_another_system_matches_its_password_only() {

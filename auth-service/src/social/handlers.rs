@@ -37,8 +37,8 @@ pub struct DepartureResponse {
 #[into_params(parameter_in = Query)]
 pub struct CallbackQuery {
     /// Missing when the user changed their mind.
-    code: Option<String>,
-    state: Option<String>,
+    pub code: Option<String>,
+    pub state: Option<String>,
 }
 
 /// What a program has got from the provider: `id_token` of Google, Apple and Microsoft, `access_token` of the others.
@@ -225,8 +225,8 @@ pub async fn finish_social_login_by_form(
 /// What Apple sends a browser back with.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct CallbackForm {
-    code: Option<String>,
-    state: Option<String>,
+    pub code: Option<String>,
+    pub state: Option<String>,
 }
 
 async fn answer_return(
@@ -257,12 +257,13 @@ pub async fn finish(
     let (identity, user) = visit::end(state, provider, &returned).await?;
     match user {
         Some(user) => identity::link(state, user, &identity).await.map(|()| None),
-        None => log_in(state, request, &identity).await.map(Some),
+        None => log_in(state, Client::of(request), &identity).await.map(Some),
     }
 }
 
-async fn log_in(state: &AppState, request: &HttpRequest, identity: &Identity) -> Result<Login, ApiError> {
-    let login = identity::log_in(state, Client::of(request), identity).await;
+/// Logs in whoever this is.
+pub async fn log_in(state: &AppState, client: Client, identity: &Identity) -> Result<Login, ApiError> {
+    let login = identity::log_in(state, client, identity).await;
     login_attempted(&login);
     login
 }
@@ -295,7 +296,7 @@ pub async fn log_in_by_provider_token(
         nonce,
     } = &*body;
     let identity = identify(&state, provider, [id_token, access_token, nonce]).await?;
-    log_in(&state, &request, &identity).await?.answer(&state)
+    log_in(&state, Client::of(&request), &identity).await?.answer(&state)
 }
 
 /// Who an ID token, or else an access token, is about; in this order, and a nonce.

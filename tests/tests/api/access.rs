@@ -78,7 +78,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 67] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 76] = [
     ("PUT /api/v1/auth/me/picture", None, OnlyOwn),
     ("DELETE /api/v1/auth/me/picture", None, OnlyOwn),
     ("GET /api/v1/auth/social/accounts", None, OnlyOwn),
@@ -94,6 +94,39 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 67] = [
         Refused(422, "provider_disabled"),
     ),
     ("GET /api/v1/auth/me", None, OnlyOwn),
+    ("PATCH /api/v1/auth/me", Some(profile), OnlyOwn),
+    ("GET /api/v1/auth/sessions", None, OnlyOwn),
+    ("DELETE /api/v1/auth/sessions", None, OnlyOwn),
+    (
+        "DELETE /api/v1/auth/sessions/{session_id}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "GET /api/v1/auth/instance-settings",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "PATCH /api/v1/auth/instance-settings",
+        Some(profile),
+        Refused(403, "role_required"),
+    ),
+    (
+        "GET /api/v1/auth/bridge-secrets",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/auth/bridge-secrets",
+        Some(bridge_secret),
+        Refused(403, "role_required"),
+    ),
+    (
+        "DELETE /api/v1/auth/bridge-secrets/{bridge_secret_id}",
+        None,
+        Refused(403, "role_required"),
+    ),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
         "POST /api/v1/auth/password/change",
@@ -332,6 +365,7 @@ struct Owned {
     transfer_id: String,
     hold_id: String,
     schedule_id: String,
+    session_id: String,
     webhook_endpoint_id: String,
     key: String,
 }
@@ -353,6 +387,7 @@ impl Owned {
             .post_with_key("/api/v1/transfer-schedules", &new_key(), schedule)
             .await
             .must_be(201);
+        let session = owner.get("/api/v1/auth/sessions").await.must_be(200);
         let endpoint = json!({ "url": "http://127.0.0.1:9/owned" });
         let endpoint = owner
             .post("/api/v1/webhook-endpoints", endpoint)
@@ -361,6 +396,7 @@ impl Owned {
         Self {
             owner,
             webhook_endpoint_id: endpoint["id"].as_str().unwrap().to_owned(),
+            session_id: session["sessions"][0]["id"].as_str().unwrap().to_owned(),
             account_id,
             other_account_id,
             transfer_id: made["id"].as_str().unwrap().to_owned(),
@@ -378,6 +414,8 @@ impl Owned {
             .replace("{hold_id}", &self.hold_id)
             .replace("{schedule_id}", &self.schedule_id)
             .replace("{webhook_endpoint_id}", &self.webhook_endpoint_id)
+            .replace("{session_id}", &self.session_id)
+            .replace("{bridge_secret_id}", "bsec_01h455vb4pex5vsknk084sn02q")
             .replace("{key}", &self.key)
             .replace("{provider}", "google")
             .replace("{number}", "1");
@@ -471,6 +509,14 @@ fn replay(_: &Owned) -> Value {
 
 fn batch(owned: &Owned) -> Value {
     json!({ "mode": "atomic", "items": [{ "key": new_key(), "transfer": transfer(owned) }] })
+}
+
+fn profile(_: &Owned) -> Value {
+    json!({})
+}
+
+fn bridge_secret(_: &Owned) -> Value {
+    json!({ "name": "Shop", "kind": "server" })
 }
 
 fn payment(owned: &Owned) -> Value {

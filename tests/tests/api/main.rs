@@ -13,6 +13,7 @@ mod auth;
 mod concurrency;
 mod events;
 mod exports;
+mod flowless;
 mod gateway;
 mod history;
 mod holds;
