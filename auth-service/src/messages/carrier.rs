@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::future::BoxFuture;
-use lettre::message::{Mailbox, MultiPart};
+use lettre::message::header::{ContentTransferEncoding, ContentType};
+use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use reqwest::Url;
@@ -191,6 +192,9 @@ impl Carriers {
     }
 }
 
+/// Of a mail, without its end.
+const MAX_LINE_BYTES: usize = 998;
+
 /// The sender that files are written for.
 const SANDBOX_SENDER: &str = "Flowlet <no-reply@flowlet.example>";
 
@@ -204,7 +208,24 @@ fn mail(parcel: &Parcel<'_>, from: &Mailbox) -> anyhow::Result<Message> {
         .subject(&letter.subject)
         .message_id(Some(id))
         .header(AutoSubmitted)
-        .multipart(MultiPart::alternative_plain_html(letter.text()?, letter.html()?))?)
+        .multipart(
+            MultiPart::alternative()
+                .singlepart(part(ContentType::TEXT_PLAIN, letter.text()?))
+                .singlepart(part(ContentType::TEXT_HTML, letter.html()?)),
+        )?)
+}
+
+/// As it is, where mail servers pass that on (RFC 5321, 4.5.3.1.6): a link that is broken into lines is copied in part.
+fn part(content_type: ContentType, text: String) -> SinglePart {
+    let is_plain = text.is_ascii() && text.lines().all(|line| line.len() < MAX_LINE_BYTES);
+    let body = match is_plain {
+        true => {
+            let lines = text.replace('\n', "\r\n");
+            Body::dangerous_pre_encoded(lines.into_bytes(), ContentTransferEncoding::SevenBit)
+        }
+        false => Body::new(text),
+    };
+    SinglePart::builder().header(content_type).body(body)
 }
 
 /// Says that a program wrote the mail, so that no other program answers it (RFC 3834).
@@ -441,6 +462,7 @@ mod tests {
             "Content-Type: multipart/alternative;",
             "Content-Type: text/plain; charset=utf-8\r\n",
             "Content-Type: text/html; charset=utf-8\r\n",
+            "Content-Transfer-Encoding: 7bit\r\n",
         ] {
             assert!(mail.contains(header), "{header}: {mail}");
         }
