@@ -16,6 +16,7 @@ mod sessions;
 pub mod signing_key;
 mod state;
 mod telemetry;
+mod trust_tokens;
 pub mod users;
 
 use std::net::TcpListener;

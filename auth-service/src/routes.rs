@@ -3,7 +3,7 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{access_tokens, flowless, instance, passwords, sessions, users};
+use crate::{access_tokens, flowless, instance, passwords, sessions, trust_tokens, users};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -23,6 +23,7 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(instance::handlers::make_bridge_secret)
         .service(instance::handlers::revoke_bridge_secret)
         .service(access_tokens::get_jwks)
+        .service(trust_tokens::get_trust_token_keys)
         .map(flowless::configure);
 }
 

@@ -10,11 +10,13 @@ use crate::config::Config;
 use crate::instance::Instance;
 use crate::passwords::hashing::HashingPool;
 use crate::sessions::cache::SessionCache;
+use crate::trust_tokens::TrustTokens;
 
 pub struct AppState {
     pub db: Db,
     pub clock: Clock,
     pub signing_keys: SigningKeys,
+    pub trust_tokens: TrustTokens,
     pub field_keys: FieldKeys,
     pub hashing: HashingPool,
     pub session_cache: SessionCache,
@@ -31,6 +33,7 @@ impl AppState {
             db: Db::new(crate::SCHEMA, &config.db)?,
             clock: config.clock.clone(),
             signing_keys: SigningKeys::new(&config.signing_keys).context("SIGNING_KEY")?,
+            trust_tokens: TrustTokens::new(&config.signing_keys).context("SIGNING_KEY")?,
             field_keys: config.field_keys.clone(),
             hashing: HashingPool::start(config.hashing).context("PASSWORD_HASH_*")?,
             session_cache: SessionCache::new(clock, keys, redis),

