@@ -24,6 +24,7 @@ mod social;
 mod state;
 mod telemetry;
 mod throttles;
+mod trust_tokens;
 pub mod users;
 
 use std::net::TcpListener;

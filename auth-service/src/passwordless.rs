@@ -101,7 +101,13 @@ pub async fn request_login_link(
     request: HttpRequest,
     body: Json<LoginLinkRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    ask_for_link(&state, &Client::of(&request), &body.email, body.login_url.as_deref()).await?;
+    ask_for_link(
+        &state,
+        &Client::of(&request),
+        &body.email,
+        body.login_url.as_deref(),
+    )
+    .await?;
     Ok(MailRequested::answer(Purpose::LoginLink))
 }
 

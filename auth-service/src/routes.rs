@@ -4,7 +4,8 @@ use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    access_tokens, email_verification, flowless, instance, passwordless, passwords, pictures, sessions, social, users,
+    access_tokens, email_verification, flowless, instance, passwordless, passwords, pictures, sessions,
+    social, trust_tokens, users,
 };
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -46,6 +47,7 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(instance::handlers::make_bridge_secret)
         .service(instance::handlers::revoke_bridge_secret)
         .service(access_tokens::get_jwks)
+        .service(trust_tokens::get_trust_token_keys)
         .map(flowless::configure);
 }
 

@@ -17,6 +17,7 @@ diesel::table! {
         id -> Int8,
         xid -> Int8,
         key -> Bytea,
+        asked_for -> Bool,
         created_at -> Timestamptz,
     }
 }

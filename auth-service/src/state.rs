@@ -15,6 +15,7 @@ use crate::passwords::Rules;
 use crate::passwords::hashing::HashingPool;
 use crate::sessions::cache::SessionCache;
 use crate::social::Social;
+use crate::trust_tokens::TrustTokens;
 
 /// Each may take up to 128 MiB for a moment.
 const PICTURES_AT_ONCE: usize = 2;
@@ -23,6 +24,7 @@ pub struct AppState {
     pub db: Db,
     pub clock: Clock,
     pub signing_keys: SigningKeys,
+    pub trust_tokens: TrustTokens,
     pub field_keys: FieldKeys,
     pub hashing: HashingPool,
     pub carriers: Carriers,
@@ -45,6 +47,7 @@ impl AppState {
             db: Db::new(crate::SCHEMA, &config.db)?,
             clock: config.clock.clone(),
             signing_keys: SigningKeys::new(&config.signing_keys).context("SIGNING_KEY")?,
+            trust_tokens: TrustTokens::new(&config.signing_keys).context("SIGNING_KEY")?,
             field_keys: config.field_keys.clone(),
             hashing: HashingPool::start(config.hashing, Rules::new(&config.password_rules)?)
                 .context("PASSWORD_HASH_*")?,

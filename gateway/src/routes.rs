@@ -16,7 +16,7 @@ pub enum Service {
 }
 
 /// Paths and all below them, the same on both sides of the gateway. A longer one comes before its own prefix.
-const TABLE: [(&str, Service); 18] = [
+const TABLE: [(&str, Service); 19] = [
     ("/api/v1/transfers", Service::Transactions),
     ("/api/v1/holds", Service::Transactions),
     ("/api/v1/payments", Service::Transactions),
@@ -35,7 +35,10 @@ const TABLE: [(&str, Service); 18] = [
     ("/bridge/validate", Service::Auth),
     ("/api/bridge/validate", Service::Auth),
     ("/.well-known/jwks.json", Service::Auth),
+    (TRUST_TOKEN_KEYS, Service::Auth),
 ];
+
+const TRUST_TOKEN_KEYS: &str = "/.well-known/trust-token-keys.json";
 
 /// What programs for Flowless ask, and all below: their credentials are no access tokens, and the service looks at them itself.
 const FLOWLESS: [&str; 3] = ["/auth", "/bridge/validate", "/api/bridge/validate"];
@@ -68,7 +71,11 @@ const CREDENTIALS: [&str; 18] = [
 ];
 
 /// What else needs no access token. The method is not looked at: the service answers a wrong one with 405.
-const PUBLIC: [&str; 2] = ["/.well-known/jwks.json", "/api/v1/auth/social/providers"];
+const PUBLIC: [&str; 3] = [
+    "/.well-known/jwks.json",
+    TRUST_TOKEN_KEYS,
+    "/api/v1/auth/social/providers",
+];
 
 /// Answered by the server itself, for operators.
 const OPERATIONAL: [&str; 3] = ["/livez", "/readyz", "/metrics"];

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use actix_web::{HttpResponse, web};
 use serde_json::json;
+use shared::ApiError;
 
 use super::failure::Failure;
 use super::input::{Input, session_of};
@@ -40,7 +41,12 @@ pub async fn validate(state: web::Data<AppState>, input: Input) -> Result<HttpRe
     body["success"] = json!(true);
     body["cached"] = json!(cached);
     body["cacheSource"] = json!(source);
-    body["timestamp"] = json!(state.clock.now());
+    let now = state.clock.now();
+    body["timestamp"] = json!(now);
+    if input.wants("trust_token") {
+        let token = state.trust_tokens.issue(&valid.session, &valid.user, now);
+        body["trust_token"] = json!(token.map_err(ApiError::internal)?);
+    }
     Ok(reply::secret(&body))
 }
 

@@ -65,7 +65,10 @@ impl FromRequest for Input {
 
 /// The session of a request whose body is not ours to read.
 pub async fn session_of_request(state: &AppState, request: &HttpRequest) -> Result<Valid, Failure> {
-    let header = request.headers().get(SESSION_HEADER).and_then(|value| value.to_str().ok());
+    let header = request
+        .headers()
+        .get(SESSION_HEADER)
+        .and_then(|value| value.to_str().ok());
     let query = query_member(request.query_string(), SESSION_NAME);
     let cookie = request.cookie(SESSION_NAME);
     let found = header
@@ -98,6 +101,11 @@ impl Input {
             }
         }
         Ok(None)
+    }
+
+    /// Whether something is asked for that is not answered otherwise.
+    pub fn wants(&self, name: &str) -> bool {
+        self.body.get(name) == Some(&Value::Bool(true))
     }
 
     pub fn required(&self, names: &[&str]) -> Result<&str, Failure> {

@@ -23,7 +23,10 @@ pub fn configure(config: &mut web::ServiceConfig) {
             .route(path, web::post().to(validate_reset))
             .route(path, web::get().to(validate_reset));
     }
-    config.route("/password-reset/validate/{token}", web::get().to(validate_in_path));
+    config.route(
+        "/password-reset/validate/{token}",
+        web::get().to(validate_in_path),
+    );
     for path in [
         "/password-reset/complete",
         "/password-reset/reset",
@@ -77,7 +80,11 @@ async fn validate_in_path(
 /// Clients that look at `success` alone must not take a token for good that is not.
 async fn validity(state: &AppState, token: &PresentedToken) -> Result<HttpResponse, Failure> {
     let valid = reset::is_valid(state, token).await?;
-    let message = if valid { "Token is valid" } else { "Invalid or expired token" };
+    let message = if valid {
+        "Token is valid"
+    } else {
+        "Invalid or expired token"
+    };
     let mut body = json!({ "success": valid, "valid": valid, "message": message });
     body["data"] = body.clone();
     Ok(reply::secret(&body))
@@ -96,7 +103,9 @@ async fn complete_reset(
 async fn resend_verification(state: web::Data<AppState>, input: Input) -> Result<HttpResponse, Failure> {
     let content = Content::EmailVerification;
     mail_requests::queue(&state, &input.client, &email(&input)?, &content).await?;
-    Ok(reply::done("If the email is registered, a verification link has been sent"))
+    Ok(reply::done(
+        "If the email is registered, a verification link has been sent",
+    ))
 }
 
 async fn verify_email(
@@ -105,5 +114,8 @@ async fn verify_email(
     input: Input,
 ) -> Result<HttpResponse, Failure> {
     let user = email_verification::verify(&state, &token(&request, &input)?).await?;
-    Ok(reply::profile(&user, json!({ "message": "Email verified successfully" })))
+    Ok(reply::profile(
+        &user,
+        json!({ "message": "Email verified successfully" }),
+    ))
 }

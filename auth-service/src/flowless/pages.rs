@@ -49,7 +49,8 @@ struct Sent {
 
 impl Page<'_> {
     fn answer(&self, status: StatusCode) -> HttpResponse {
-        let policy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'";
+        let policy =
+            "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'";
         HttpResponse::build(status)
             .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
             .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -134,11 +135,7 @@ async fn ask_to_log_in(request: HttpRequest) -> HttpResponse {
     .answer(StatusCode::OK)
 }
 
-async fn log_in(
-    state: web::Data<AppState>,
-    request: HttpRequest,
-    sent: web::Form<Sent>,
-) -> HttpResponse {
+async fn log_in(state: web::Data<AppState>, request: HttpRequest, sent: web::Form<Sent>) -> HttpResponse {
     let token = PresentedToken::new(&sent.token);
     match log_in_by_link(&state, Client::of(&request), &token).await {
         Ok(login) => {

@@ -53,5 +53,8 @@ async fn set(
 async fn remove(state: web::Data<AppState>, input: Input) -> Result<HttpResponse, Failure> {
     let valid = input.session(&state).await?;
     let (_, user) = keep(&state, valid.user.id, None).await?;
-    Ok(reply::profile(&user, json!({ "message": "Profile picture removed" })))
+    Ok(reply::profile(
+        &user,
+        json!({ "message": "Profile picture removed" }),
+    ))
 }

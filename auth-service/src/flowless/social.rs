@@ -24,7 +24,10 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .route("/social/unlink/{provider}", web::delete().to(unlink))
         .route("/social/{provider}", web::get().to(begin))
         .route("/social/{provider}/login", web::get().to(begin))
-        .route("/social/{provider}/login-api", web::post().to(log_in_by_token_in_path))
+        .route(
+            "/social/{provider}/login-api",
+            web::post().to(log_in_by_token_in_path),
+        )
         .route("/social/{provider}/callback", web::get().to(come_back))
         .route("/social/{provider}/callback", web::post().to(come_back_by_form));
 }
@@ -53,7 +56,9 @@ async fn list_providers(state: web::Data<AppState>) -> HttpResponse {
 
 fn is_browser(request: &HttpRequest) -> bool {
     let accepted = request.headers().get(header::ACCEPT);
-    let is_html = accepted.and_then(|value| value.to_str().ok()).is_some_and(|text| text.contains("text/html"));
+    let is_html = accepted
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|text| text.contains("text/html"));
     is_html && !request.query_string().contains("format=json")
 }
 
@@ -96,8 +101,14 @@ async fn come_back_by_form(
     provider: web::Path<String>,
     form: web::Form<CallbackForm>,
 ) -> Result<HttpResponse, Failure> {
-    let CallbackForm { code, state: returned } = form.into_inner();
-    let query = CallbackQuery { code, state: returned };
+    let CallbackForm {
+        code,
+        state: returned,
+    } = form.into_inner();
+    let query = CallbackQuery {
+        code,
+        state: returned,
+    };
     end(&state, &request, provider_of(&provider)?, &query).await
 }
 
@@ -116,7 +127,9 @@ async fn end(
     }
     let page = |outcome: &str| {
         let name = provider.name();
-        state.links.page(&format!("/login?social_login={outcome}&provider={name}"))
+        state
+            .links
+            .page(&format!("/login?social_login={outcome}&provider={name}"))
     };
     Ok(match finished {
         Ok(Some(login)) => with_cookie(redirect(&page("success")), &login),
@@ -149,11 +162,7 @@ async fn log_in_by_token_in_path(
     exchange(&state, &input, provider_of(&provider)?).await
 }
 
-async fn exchange(
-    state: &AppState,
-    input: &Input,
-    provider: ProviderName,
-) -> Result<HttpResponse, Failure> {
+async fn exchange(state: &AppState, input: &Input, provider: ProviderName) -> Result<HttpResponse, Failure> {
     let identity = identified(state, input, provider).await?;
     let login = log_in(state, input.client.clone(), &identity).await?;
     Ok(answer(&login, provider, "social_auth_api"))

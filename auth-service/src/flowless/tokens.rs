@@ -76,7 +76,8 @@ async fn validate(
         let (keys, purpose) = (&state.field_keys, Purpose::LoginLink);
         one_time_tokens::user_of(&mut connection, keys, purpose, &token, now).await?
     };
-    let user = user.ok_or_else(|| Failure::unauthorized("invalid_login_token", "Invalid or expired token"))?;
+    let user =
+        user.ok_or_else(|| Failure::unauthorized("invalid_login_token", "Invalid or expired token"))?;
     Ok(reply::twice(json!({
         "valid": true,
         "message": "Token is valid",

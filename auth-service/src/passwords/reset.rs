@@ -64,7 +64,13 @@ pub async fn request_password_reset(
     request: HttpRequest,
     body: Json<PasswordResetRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    ask(&state, &Client::of(&request), &body.email, body.reset_url.as_deref()).await?;
+    ask(
+        &state,
+        &Client::of(&request),
+        &body.email,
+        body.reset_url.as_deref(),
+    )
+    .await?;
     Ok(MailRequested::answer(Purpose::PasswordReset))
 }
 
@@ -76,7 +82,9 @@ pub async fn ask(
     reset_url: Option<&str>,
 ) -> Result<(), ApiError> {
     let target = state.links.target(reset_url)?;
-    mail_requests::queue(state, client, email, &Content::PasswordReset { target }).await.map(drop)
+    mail_requests::queue(state, client, email, &Content::PasswordReset { target })
+        .await
+        .map(drop)
 }
 
 /// Tells whether a token would still work, and does not use it.

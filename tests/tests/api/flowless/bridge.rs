@@ -11,7 +11,7 @@ use shared::Role;
 
 use super::{Program, SECRET, must_fail, register, start, text};
 
-const VALIDATE: &str = "/auth/bridge/validate";
+pub const VALIDATE: &str = "/auth/bridge/validate";
 const NO_SECRET: &str = "Invalid or missing X-Bridge-Secret header";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -228,7 +228,7 @@ async fn two_secrets_of_a_kind_replace_each_other_and_browsers_validate_nothing(
 }
 
 /// Asks until the answer comes from the cache.
-async fn cached(backend: &Program, credential: &str) -> Value {
+pub async fn cached(backend: &Program, credential: &str) -> Value {
     eventually("a session from the cache", async || {
         let answer = backend
             .post(VALIDATE, json!({ "session_id": credential }))
@@ -286,7 +286,7 @@ async fn what_is_cached_is_never_shown_after_it_has_changed_or_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cached_sessions_come_to_their_end_by_time() {
+pub async fn cached_sessions_come_to_their_end_by_time() {
     let platform = start().await;
     let program = Program::new(&platform);
     let ada = platform.register("ada").await;
@@ -311,7 +311,7 @@ async fn cached_sessions_come_to_their_end_by_time() {
 }
 
 /// A backend that asks one of the replicas.
-fn backend_of(platform: &Platform, number: usize) -> Program {
+pub fn backend_of(platform: &Platform, number: usize) -> Program {
     let replica = Replica {
         service: Service::Auth,
         number,
@@ -368,6 +368,14 @@ async fn a_user_has_the_cache_of_their_own_emptied_now_and_then() {
         .await
         .must_be(200);
     assert_eq!(answer["cacheSource"], "db");
+    let more = (0..15).map(|_| ada.send(Method::POST, "/auth/invalidate/me", None));
+    let answers = futures_util::future::join_all(more).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 9);
+    for answer in answers.iter().filter(|answer| answer.status != 200) {
+        assert_eq!(answer.status, 429, "{answer}");
+        let wait_s: i64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=300).contains(&wait_s), "{wait_s}");
+    }
     must_fail(
         &program.send(Method::POST, "/auth/invalidate/me", None).await,
         401,

@@ -39,7 +39,10 @@ async fn a_password_is_reset_by_every_name_of_it() {
     register(&program, "ada").await;
     for (request, validate, complete, member) in [
         (
-            ("/auth/password-reset/request", json!({ "email": ADA, "reset_url": null })),
+            (
+                "/auth/password-reset/request",
+                json!({ "email": ADA, "reset_url": null }),
+            ),
             "/auth/password-reset/validate",
             "/auth/password-reset/complete",
             "password",
@@ -62,19 +65,42 @@ async fn a_password_is_reset_by_every_name_of_it() {
         for answer in [
             program.post(validate, json!({ "token": token })).await,
             program.get(&format!("{validate}?token={token}")).await,
-            program.get(&format!("/auth/password-reset/validate/{token}")).await,
+            program
+                .get(&format!("/auth/password-reset/validate/{token}"))
+                .await,
         ] {
             let body = answer.must_be(200);
-            assert_eq!((&body["valid"], &body["data"]["valid"]), (&json!(true), &json!(true)));
-            assert_eq!((&body["success"], &body["data"]["success"]), (&json!(true), &json!(true)));
+            assert_eq!(
+                (&body["valid"], &body["data"]["valid"]),
+                (&json!(true), &json!(true))
+            );
+            assert_eq!(
+                (&body["success"], &body["data"]["success"]),
+                (&json!(true), &json!(true))
+            );
         }
-        let invalid = program.post(validate, json!({ "token": "reset_no" })).await.must_be(200);
-        assert_eq!((&invalid["valid"], &invalid["success"]), (&json!(false), &json!(false)));
-        let weak = program.post(complete, json!({ "token": token, member: "password1" })).await;
-        assert_eq!((weak.status, &weak.body["success"]), (400, &json!(false)), "{weak}");
+        let invalid = program
+            .post(validate, json!({ "token": "reset_no" }))
+            .await
+            .must_be(200);
+        assert_eq!(
+            (&invalid["valid"], &invalid["success"]),
+            (&json!(false), &json!(false))
+        );
+        let weak = program
+            .post(complete, json!({ "token": token, member: "password1" }))
+            .await;
+        assert_eq!(
+            (weak.status, &weak.body["success"]),
+            (400, &json!(false)),
+            "{weak}"
+        );
         let set = json!({ "token": token, member: ANOTHER_PASSWORD });
         let done = program.post(complete, set.clone()).await.must_be(200);
-        assert_eq!((&done["success"], &done["data"]["success"]), (&json!(true), &json!(true)));
+        assert_eq!(
+            (&done["success"], &done["data"]["success"]),
+            (&json!(true), &json!(true))
+        );
         assert!(done["message"].is_string());
         assert_eq!(program.post(complete, set).await.status, 400);
     }
@@ -82,9 +108,15 @@ async fn a_password_is_reset_by_every_name_of_it() {
     program.post("/auth/login", login).await.must_be(200);
     let elsewhere = json!({ "email": ADA, "resetUrl": "https://evil.example.com" });
     let refused = program.post("/auth/password-reset/request", elsewhere).await;
-    assert_eq!((refused.status, refused.code()), (400, "URL_NOT_ALLOWED"), "{refused}");
+    assert_eq!(
+        (refused.status, refused.code()),
+        (400, "URL_NOT_ALLOWED"),
+        "{refused}"
+    );
     must_fail(
-        &program.post("/auth/password-reset/request", json!({ "email": "ada" })).await,
+        &program
+            .post("/auth/password-reset/request", json!({ "email": "ada" }))
+            .await,
         400,
         "Invalid email format",
     );
@@ -106,7 +138,11 @@ async fn an_email_is_verified_by_every_name_of_it_and_a_login_may_wait_for_it() 
     assert!(registered.get("session_id").is_none());
     let login = json!({ "email": ADA, "password": PASSWORD });
     let refused = program.post("/auth/login", login.clone()).await;
-    assert_eq!((refused.status, refused.code()), (403, "EMAIL_NOT_VERIFIED"), "{refused}");
+    assert_eq!(
+        (refused.status, refused.code()),
+        (403, "EMAIL_NOT_VERIFIED"),
+        "{refused}"
+    );
 
     let resend = json!({ "email": ADA });
     for path in ["/auth/resend-verification", "/auth/email/resend"] {
@@ -120,7 +156,12 @@ async fn an_email_is_verified_by_every_name_of_it_and_a_login_may_wait_for_it() 
         let shown = program.get(&path).await;
         assert_eq!(shown.status, 200, "{shown}");
         assert!(shown.text.contains("<form method=\"post\""), "{shown}");
-        assert!(shown.header("content-security-policy").unwrap().contains("default-src 'none'"));
+        assert!(
+            shown
+                .header("content-security-policy")
+                .unwrap()
+                .contains("default-src 'none'")
+        );
     }
     let form = format!("token={}", mail.token());
     let send = async || {
@@ -132,7 +173,9 @@ async fn an_email_is_verified_by_every_name_of_it_and_a_login_may_wait_for_it() 
     assert_eq!(send().await, 422);
     let login = program.post("/auth/login", login).await.must_be(200);
     assert_eq!(login["user"]["is_verified"], true);
-    let used = program.post("/auth/email/verify", json!({ "token": mail.token() })).await;
+    let used = program
+        .post("/auth/email/verify", json!({ "token": mail.token() }))
+        .await;
     assert_eq!(used.status, 400, "{used}");
     platform.stop().await.unwrap();
 }
@@ -159,16 +202,28 @@ async fn a_link_logs_in_and_who_asks_for_it_never_sees_the_token() {
         program.post(validate, json!({ "token": token })).await,
     ] {
         let body = answer.must_be(200);
-        assert_eq!((&body["valid"], &body["user"]["email"]), (&json!(true), &json!(ADA)));
-        assert!(body["tokenType"].is_string() && body["token_id"].is_string() && body["expires_at"].is_string());
+        assert_eq!(
+            (&body["valid"], &body["user"]["email"]),
+            (&json!(true), &json!(ADA))
+        );
+        assert!(
+            body["tokenType"].is_string() && body["token_id"].is_string() && body["expires_at"].is_string()
+        );
     }
     let answer = program.post(login, json!({ "token": token })).await.must_be(200);
-    let me = program.in_session(text(&answer["session_id"])).get("/auth/me").await.must_be(200);
+    let me = program
+        .in_session(text(&answer["session_id"]))
+        .get("/auth/me")
+        .await
+        .must_be(200);
     assert_eq!(me["user"]["email"], ADA);
     assert_eq!(program.post(login, json!({ "token": token })).await.status, 401);
 
     let token = token_of(&platform, &program, create, by_email, "login_link").await;
-    let answer = backend.post(validate, json!({ "token": token })).await.must_be(200);
+    let answer = backend
+        .post(validate, json!({ "token": token }))
+        .await
+        .must_be(200);
     assert!(text(&answer["sessionId"]).starts_with("ses_"), "{answer}");
     let used = program.get(&format!("{validate}?token={token}")).await;
     must_fail(&used, 401, "Invalid or expired token");
@@ -181,8 +236,12 @@ async fn a_picture_is_uploaded_by_both_names_and_removed() {
     let program = Program::new(&platform);
     let session = register(&program, "ada").await["session_id"].clone();
     let program = program.in_session(text(&session));
-    for (path, name) in [("/auth/upload/picture", "picture"), ("/auth/profile/picture", "file")] {
-        let head = format!("--limit\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"a\"\r\n\r\n");
+    for (path, name) in [
+        ("/auth/upload/picture", "picture"),
+        ("/auth/profile/picture", "file"),
+    ] {
+        let head =
+            format!("--limit\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"a\"\r\n\r\n");
         let body = [head.as_bytes(), crate::pictures::PIXEL, b"\r\n--limit--\r\n"].concat();
         let request = program.client.request(Method::POST, path);
         let request = request
@@ -192,14 +251,20 @@ async fn a_picture_is_uploaded_by_both_names_and_removed() {
         let data = &answer["data"];
         let url = text(&data["picture_url"]);
         assert_eq!((&data["url"], &data["success"]), (&json!(url), &json!(true)));
-        assert_eq!((&data["user"]["picture"], &data["picture"]), (&json!(url), &json!(url)));
+        assert_eq!(
+            (&data["user"]["picture"], &data["picture"]),
+            (&json!(url), &json!(url))
+        );
         assert!(data["file_size"].is_u64() && data["message"].is_string());
         let shown = program.get(&url[url.find("/api/").unwrap()..]).await;
         assert_eq!(shown.status, 200);
         let me = program.get("/auth/me").await.must_be(200);
         assert_eq!(me["user"]["picture"], *url);
     }
-    let removed = program.send(Method::DELETE, "/auth/upload/picture", None).await.must_be(200);
+    let removed = program
+        .send(Method::DELETE, "/auth/upload/picture", None)
+        .await
+        .must_be(200);
     assert_eq!(removed["data"]["email"], ADA, "{removed}");
     assert_eq!(removed["data"]["picture"], Value::Null);
     platform.stop().await.unwrap();

@@ -1,7 +1,7 @@
 //! The shape of each reply, against each thing that some client breaks at.
 
 use chrono::DateTime;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Program, SECRET, register, start, text};
 
@@ -145,7 +145,7 @@ async fn every_reply_has_the_shape_that_satisfies_every_client() {
         assert_login(&valid);
         assert_eq!(
             (&valid["valid"], &valid["requires_2fa"]),
-            (&true.into(), &false.into())
+            (&json!(true), &json!(false))
         );
         assert_eq!(valid["session_id"], credential);
     }
@@ -156,7 +156,7 @@ async fn every_reply_has_the_shape_that_satisfies_every_client() {
         both(&me, "expires_at", "expiresAt");
     }
     let backend = program.with("x-bridge-secret", SECRET);
-    let body = serde_json::json!({ "session_id": credential });
+    let body = json!({ "session_id": credential });
     let valid = backend.post("/auth/bridge/validate", body).await.must_be(200);
     assert_session_members(&valid);
     // A client that finds `data` looks there for everything.
