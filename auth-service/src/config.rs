@@ -35,6 +35,8 @@
 //!   those that an administrator makes while the service runs
 //! - `REDIS_URL`: optional; the `redis://` or `rediss://` URL of a Redis that all replicas share, which makes checks of sessions
 //!   faster and their end known sooner
+//! - `SOCIAL_CALLBACK_MODE`: how browsers that programs for Flowless have sent get their session: in a `cookie` (default), or in
+//!   the `params` of the URL
 //! - `WORKERS`: threads that serve requests, default 2
 //! - `SHUTDOWN_DELAY_S`: how long requests are still taken after SIGTERM, until balancers have noticed, default 0
 //! - `FLOWLET_ENV`: `production` (default), which refuses what can be guessed or is unsafe, or `development`

@@ -11,7 +11,7 @@ use crate::sessions::login::Login;
 use crate::social::handlers::{
     CallbackForm, CallbackQuery, accounts_of, finish, identify, log_in, provider_of,
 };
-use crate::social::{ProviderName, identity, visit};
+use crate::social::{CallbackMode, ProviderName, identity, visit};
 use crate::state::AppState;
 
 pub fn configure(config: &mut web::ServiceConfig) {
@@ -132,7 +132,14 @@ async fn end(
             .page(&format!("/login?social_login={outcome}&provider={name}"))
     };
     Ok(match finished {
-        Ok(Some(login)) => with_cookie(redirect(&page("success")), &login),
+        Ok(Some(login)) => match state.social.callback_mode {
+            CallbackMode::Cookie => with_cookie(redirect(&page("success")), &login),
+            CallbackMode::Params => redirect(&format!(
+                "{}&session_id={}",
+                page("success"),
+                login.secret.reveal()
+            )),
+        },
         Ok(None) => redirect(&page("linked")),
         // The code of the refusal is one of ours; the browser gets no words of the provider's.
         Err(error) => redirect(&format!("{}&error={}", page("error"), error.code())),

@@ -13,6 +13,7 @@ use shared::{ApiError, Principal, json};
 use utoipa::ToSchema;
 
 use super::{MAX_FILE_BYTES, Picture, PictureError, make, queries};
+use crate::sessions::handlers::must_be_live;
 use crate::state::AppState;
 use crate::users::User;
 use crate::users::profile::{self, Change};
@@ -72,13 +73,6 @@ pub async fn set_picture(
     Ok(web::Json(PictureResponse {
         picture_url: uploaded.url,
     }))
-}
-
-async fn must_be_live(state: &AppState, principal: &Principal) -> Result<(), ApiError> {
-    let mut connection = state.db.connection().await?;
-    let session = principal.session_id;
-    let user = sessions::queries::find_live_user(&mut connection, session, state.clock.now()).await?;
-    user.map(drop).ok_or_else(sessions::session_revoked)
 }
 
 fn url_of(state: &AppState, id: PictureId) -> String {

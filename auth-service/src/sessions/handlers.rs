@@ -235,3 +235,11 @@ pub async fn end_session(state: &AppState, id: SessionId) -> Result<bool, ApiErr
     }
     Ok(ended)
 }
+
+/// Refuses an access token whose session was ended, for what must not happen in its last minutes.
+pub async fn must_be_live(state: &AppState, principal: &Principal) -> Result<(), ApiError> {
+    let mut connection = state.db.connection().await?;
+    let session = principal.session_id;
+    let user = queries::find_live_user(&mut connection, session, state.clock.now()).await?;
+    user.map(drop).ok_or_else(session_revoked)
+}

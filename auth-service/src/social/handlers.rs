@@ -10,9 +10,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::visit::{self, Return};
 use super::{Identity, Proof, ProviderName, identity, queries};
+use crate::sessions::Client;
 use crate::sessions::handlers::LoginResponse;
+use crate::sessions::handlers::must_be_live;
 use crate::sessions::login::Login;
-use crate::sessions::{self, Client};
 use crate::state::AppState;
 use crate::telemetry::login_attempted;
 
@@ -144,13 +145,6 @@ pub async fn begin_social_link(
     let user = Some(principal.user_id);
     let departure = visit::begin(&state, provider, &callback_of(provider), user).await?;
     Ok(departure_answer(departure))
-}
-
-async fn must_be_live(state: &AppState, principal: &Principal) -> Result<(), ApiError> {
-    let mut connection = state.db.connection().await?;
-    let session = principal.session_id;
-    let user = sessions::queries::find_live_user(&mut connection, session, state.clock.now()).await?;
-    user.map(drop).ok_or_else(sessions::session_revoked)
 }
 
 fn departure_answer(departure: visit::Departure) -> HttpResponse {

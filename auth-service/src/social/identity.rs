@@ -44,7 +44,7 @@ async fn find_or_make(
     now: DateTime<Utc>,
 ) -> Result<StoredUser, ApiError> {
     if let Some(user) = queries::find_user(connection, identity).await? {
-        let user = users::queries::lock_active(connection, user).await?;
+        let user = users::profile::queries::lock(connection, user).await?;
         let user = user.ok_or_else(|| super::not_accepted(anyhow::anyhow!("the user is not active")))?;
         queries::note_use(connection, identity, now).await?;
         return Ok(user);
@@ -66,7 +66,7 @@ async fn find_or_make(
 }
 
 async fn lock(connection: &mut AsyncPgConnection, user: UserId) -> Result<StoredUser, ApiError> {
-    users::queries::lock_active(connection, user)
+    users::profile::queries::lock(connection, user)
         .await?
         .ok_or_else(|| super::not_accepted(anyhow::anyhow!("the user is not active")))
 }

@@ -128,18 +128,6 @@ pub async fn find_active(connection: &mut AsyncPgConnection, id: UserId) -> Quer
         .optional()
 }
 
-/// The user, if active; the row does not change until the transaction ends.
-pub async fn lock_active(connection: &mut AsyncPgConnection, id: UserId) -> QueryResult<Option<StoredUser>> {
-    users::table
-        .find(id)
-        .filter(users::status.eq("active"))
-        .select(StoredUser::as_select())
-        .for_no_key_update()
-        .first(connection)
-        .await
-        .optional()
-}
-
 /// The user, if still active and with the password that was verified; neither changes until the transaction ends.
 pub async fn lock_verified(
     connection: &mut AsyncPgConnection,

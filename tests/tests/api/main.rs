@@ -21,6 +21,7 @@ mod legs;
 mod limits;
 mod mail;
 mod outages;
+mod passwords;
 mod pictures;
 mod processes;
 mod proofs;
