@@ -11,6 +11,7 @@ use diesel_async::RunQueryDsl;
 use shared::{ApiError, Clock, Db};
 use tokio_util::sync::CancellationToken;
 
+use crate::sessions::cache::KEEP_CHANGES;
 use crate::{login_attempts, modules, two_factor};
 
 const INTERVAL: Duration = Duration::from_secs(600);
@@ -59,6 +60,7 @@ async fn clean_up(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
         ("one_time_tokens", "token_hash", "expires_at", now),
         ("social_logins", "state_hash", "expires_at", now),
         ("throttles", "key", "ends_at", now),
+        ("cache_invalidations", "id", "created_at", now - KEEP_CHANGES),
     ] {
         let mut connection = db.connection().await?;
         if !modules::has_table(&mut connection, table).await? {

@@ -35,6 +35,12 @@
 //!   "client_secret": "…"}}`, and so `github`, `facebook`, `discord`, `microsoft` (perhaps with a `tenant`), and `apple` with
 //!   `team_id`, `key_id` and `private_key` in place of the secret. A `base_url` names a server in place of the provider's own
 //! - `API_BASE_URL`: where browsers find the gateway; providers send them back to `/api/v1/auth/social/<provider>/callback` there
+//! - `BRIDGE_SECRETS`: optional; one or two secrets, with a comma between them, that backends may validate sessions with, besides
+//!   those that an administrator makes while the service runs
+//! - `REDIS_URL`: optional; the `redis://` or `rediss://` URL of a Redis that all replicas share, which makes checks of sessions
+//!   faster and their end known sooner
+//! - `SOCIAL_CALLBACK_MODE`: how browsers that programs for Flowless have sent get their session: in a `cookie` (default), or in
+//!   the `params` of the URL
 //! - `WORKERS`: threads that serve requests, default 2
 //! - `SHUTDOWN_DELAY_S`: how long requests are still taken after SIGTERM, until balancers have noticed, default 0
 //! - `FLOWLET_ENV`: `production` (default), which refuses what can be guessed or is unsafe, or `development`
@@ -71,6 +77,8 @@ pub struct Config {
     pub messages: MessagesConfig,
     pub email_verification: Requirement,
     pub social: SocialConfig,
+    pub bridge_secrets: Vec<SecretString>,
+    pub redis_url: Option<SecretString>,
     pub workers: usize,
     pub shutdown_delay: Duration,
     pub clock: Clock,
@@ -111,12 +119,32 @@ impl Config {
             messages: MessagesConfig::from_env(&mut env),
             email_verification: env.or("EMAIL_VERIFICATION", Requirement::default()),
             social: SocialConfig::from_env(&mut env),
+            bridge_secrets: bridge_secrets(&mut env),
+            redis_url: env.optional::<String>("REDIS_URL").map(SecretString::from),
             workers: env.or("WORKERS", 2),
             shutdown_delay: Duration::from_secs(env.or("SHUTDOWN_DELAY_S", 0)),
             clock: Clock::system(),
         };
         env.finish(config)
     }
+}
+
+/// Each of at least 32 characters: programs of Flowless refuse shorter ones.
+fn bridge_secrets(env: &mut Env) -> Vec<SecretString> {
+    let text: Option<String> = env.optional("BRIDGE_SECRETS");
+    let text = text.unwrap_or_default();
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let parts: Vec<&str> = parts.collect();
+    if parts.len() > 2 {
+        env.refuse("BRIDGE_SECRETS", "has more than two secrets");
+    }
+    for part in &parts {
+        env.check_secret("BRIDGE_SECRETS", part);
+        if part.len() < 32 {
+            env.refuse("BRIDGE_SECRETS", "has a secret of fewer than 32 characters");
+        }
+    }
+    parts.into_iter().map(SecretString::from).collect()
 }
 
 impl SigningKeysConfig {

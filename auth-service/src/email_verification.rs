@@ -3,6 +3,8 @@
 //! A link in a mail is opened by programs too, which look whether it is dangerous. So the page behind it is a form, and only
 //! sending that uses the token.
 
+use std::str::FromStr;
+
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
@@ -10,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use shared::error::Problem;
 use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Json};
-use std::str::FromStr;
 use utoipa::ToSchema;
 
 use crate::mail_requests::{self, MailRequested};
 use crate::messages::Content;
 use crate::one_time_tokens::{self, PresentedToken, Purpose};
+use crate::sessions::Client;
 use crate::state::AppState;
 use crate::users::{self, Email, StoredUser, User};
 
@@ -85,7 +87,7 @@ pub async fn request_email_verification(
     body: Json<VerificationRequest>,
 ) -> Result<HttpResponse, ApiError> {
     let content = Content::EmailVerification;
-    mail_requests::queue(&state, &request, &body.email, &content).await?;
+    mail_requests::queue(&state, &Client::of(&request), &body.email, &content).await?;
     Ok(MailRequested::answer(Purpose::EmailVerification))
 }
 
@@ -122,6 +124,7 @@ pub async fn verify(state: &AppState, token: &PresentedToken) -> Result<User, Ap
             Ok(Some(user.decrypt(keys)?))
         })
         .await?;
+    state.session_cache.catch_up_and_tell(&state.db).await;
     verified.ok_or_else(|| {
         let detail = "This link is not valid (any more). Ask for another one.";
         ApiError::unprocessable("invalid_verification_token", detail)

@@ -121,6 +121,9 @@ const COLUMNS: &[PersonalColumn] = &[
     },
 ];
 
+/// What users are found by.
+const INDEXED: [Column; 2] = [EMAIL, USER_NAME];
+
 const PLAINTEXT: &str = "plaintext";
 const ENCRYPTION: &str = "encryption";
 const BLIND_INDEX: &str = "blind_index";
@@ -224,7 +227,7 @@ fn active_number(known: &[KnownKey], purpose: &str) -> Option<i32> {
 pub struct Protection<'k> {
     keys: &'k FieldKeys,
     encryption: KeyNumber,
-    /// The keys under which each e-mail is indexed.
+    /// The keys under which each e-mail and each user name is indexed.
     blind_index: Vec<KeyNumber>,
     /// Whether plaintext is written too, for a version from before field encryption that may be running.
     writes_plaintext: bool,
@@ -263,9 +266,9 @@ impl<'k> Protection<'k> {
         self.writes_plaintext.then_some(text)
     }
 
-    /// The number of each key under which an e-mail is to be found, and its index.
-    pub fn email_indexes(&self, email: &str) -> Result<Vec<(KeyNumber, Vec<u8>)>, FieldError> {
-        let index = |number: &KeyNumber| Ok((*number, self.keys.blind_index(*number, EMAIL, email)?));
+    /// The number of each key under which a text of this column is to be found, and its index.
+    pub fn blind_indexes(&self, column: Column, text: &str) -> Result<Vec<(KeyNumber, Vec<u8>)>, FieldError> {
+        let index = |number: &KeyNumber| Ok((*number, self.keys.blind_index(*number, column, text)?));
         self.blind_index.iter().map(index).collect()
     }
 }
@@ -350,7 +353,7 @@ mod tests {
         let before = Protection::new(&keys, &rows).unwrap();
         let value = before.encrypt(NAME, Uuid::nil(), "Ada").unwrap();
         assert_eq!(i32::from(value.key()), 1);
-        assert_eq!(before.email_indexes("ada@example.com").unwrap().len(), 1);
+        assert_eq!(before.blind_indexes(EMAIL, "ada@example.com").unwrap().len(), 1);
         assert_eq!(
             (before.plaintext("Ada"), before.reads_plaintext),
             (Some("Ada"), true)
@@ -363,7 +366,7 @@ mod tests {
         let after = Protection::new(&keys, &rows).unwrap();
         let value = after.encrypt(NAME, Uuid::nil(), "Ada").unwrap();
         assert_eq!(i32::from(value.key()), 2);
-        assert_eq!(after.email_indexes("ada@example.com").unwrap().len(), 2);
+        assert_eq!(after.blind_indexes(EMAIL, "ada@example.com").unwrap().len(), 2);
         assert_eq!((after.plaintext("Ada"), after.reads_plaintext), (None, false));
     }
 }

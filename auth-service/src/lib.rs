@@ -7,6 +7,8 @@ mod cleanup;
 pub mod config;
 mod email_verification;
 mod field_keys;
+mod flowless;
+mod instance;
 mod login_attempts;
 mod mail_requests;
 mod messages;
@@ -25,6 +27,7 @@ mod state;
 mod step_up;
 mod telemetry;
 mod throttles;
+mod trust_tokens;
 mod two_factor;
 pub mod users;
 
@@ -101,6 +104,11 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     }
     tasks.spawn(messages::delivery::run(delivery, shutdown.clone()));
     let state = web::Data::new(state);
+    let (cache_state, cache_shutdown) = (state.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        let state = cache_state;
+        state.session_cache.run(&state.db, cache_shutdown).await;
+    });
     tasks.spawn(cleanup::run(db.clone(), clock, shutdown.clone()));
     let (ready_db, ready_keys) = (db.clone(), keys.clone());
     let server = Server {

@@ -1,10 +1,11 @@
 //! Asking for a mail without being logged in. The same steps, answer and time whether or not there is such a user: both are
 //! queued, and who it is for is looked up when it is sent.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 use chrono::Duration;
 use serde::Serialize;
 use shared::ApiError;
+use shared::id::MessageId;
 use utoipa::ToSchema;
 
 use crate::field_keys;
@@ -47,17 +48,17 @@ impl MailRequested {
 /// Queues a mail to whoever has `email`.
 pub async fn queue(
     state: &AppState,
-    request: &HttpRequest,
+    client: &Client,
     email: &Email,
     content: &Content,
-) -> Result<(), ApiError> {
+) -> Result<MessageId, ApiError> {
     let now = state.clock.now();
-    let address = Client::of(request).ip.unwrap_or_default();
+    let address = client.ip.as_deref().unwrap_or_default();
     {
         // Not in the transaction: a refusal must not take the count back.
         let mut connection = state.db.connection().await?;
         let keys = &state.field_keys;
-        throttles::admit(&mut connection, keys, PER_ADDRESS, &address, now).await?;
+        throttles::admit(&mut connection, keys, PER_ADDRESS, address, now).await?;
         throttles::admit(&mut connection, keys, PER_RECIPIENT, email.as_str(), now).await?;
     }
     state

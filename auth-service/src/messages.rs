@@ -64,6 +64,8 @@ pub enum Content {
         code: String,
     },
     PasswordChanged,
+    /// To the e-mail that was the user's until now.
+    EmailChanged,
     /// The password that the user just logged in with is on lists that everybody has.
     BreachedPassword,
     /// A way to log in that was added: the name of a provider.
@@ -82,6 +84,7 @@ impl Content {
             Self::LoginCode { .. } => "login_code",
             Self::Code { .. } => "code",
             Self::PasswordChanged => "password_changed",
+            Self::EmailChanged => "email_changed",
             Self::BreachedPassword => "breached_password",
             Self::LoginAdded { .. } => "login_added",
         }
@@ -94,6 +97,7 @@ impl Content {
             Self::PasswordReset { .. } => Duration::hours(1),
             Self::EmailVerification
             | Self::PasswordChanged
+            | Self::EmailChanged
             | Self::BreachedPassword
             | Self::LoginAdded { .. } => Duration::days(1),
         }

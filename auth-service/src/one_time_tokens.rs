@@ -249,7 +249,7 @@ pub async fn consume(
         return Ok(None);
     };
     // The user first, as everywhere.
-    let user = users::queries::lock_active(connection, live.user_id).await?;
+    let user = users::profile::queries::lock(connection, live.user_id).await?;
     let used = diesel::delete(one_time_tokens::table.find(sha256(token.expose())))
         .execute(connection)
         .await?;

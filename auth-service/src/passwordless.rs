@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 use serde::{Deserialize, Deserializer, Serialize};
 use shared::error::Problem;
+use shared::id::MessageId;
 use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Json};
 use utoipa::ToSchema;
@@ -101,19 +102,25 @@ pub async fn request_login_link(
     request: HttpRequest,
     body: Json<LoginLinkRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    ask_for_link(&state, &request, &body.email, body.login_url.as_deref()).await?;
+    ask_for_link(
+        &state,
+        &Client::of(&request),
+        &body.email,
+        body.login_url.as_deref(),
+    )
+    .await?;
     Ok(MailRequested::answer(Purpose::LoginLink))
 }
 
 /// Queues the mail.
 pub async fn ask_for_link(
     state: &AppState,
-    request: &HttpRequest,
+    client: &Client,
     email: &Email,
     login_url: Option<&str>,
-) -> Result<(), ApiError> {
+) -> Result<MessageId, ApiError> {
     let target = state.links.target(login_url)?;
-    mail_requests::queue(state, request, email, &Content::LoginLink { target }).await
+    mail_requests::queue(state, client, email, &Content::LoginLink { target }).await
 }
 
 /// Logs a user in with the token of a link, and begins a session.
@@ -167,7 +174,7 @@ pub async fn request_login_code(
     let content = Content::LoginCode {
         request: login_request.clone(),
     };
-    mail_requests::queue(&state, &request, &body.email, &content).await?;
+    mail_requests::queue(&state, &Client::of(&request), &body.email, &content).await?;
     Ok(HttpResponse::Accepted().json(LoginCodeResponse {
         request: login_request,
         expires_in: Purpose::LoginCode.lifetime().num_seconds(),
@@ -250,7 +257,7 @@ pub async fn take_over(
     email_verification::set_verified(connection, user, now).await?;
     let nobodys = state.hashing.nobodys_hash()?;
     users::queries::remove_password(connection, user.id, &nobodys, now).await?;
-    sessions::queries::revoke_all(connection, user.id, now).await?;
+    sessions::queries::revoke_all(connection, user.id, None, now).await?;
     one_time_tokens::forget(connection, user.id, Purpose::EmailVerification).await?;
     Ok(())
 }

@@ -4,8 +4,8 @@ use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    access_tokens, email_verification, modules, passkeys, passwordless, passwords, pictures, sessions,
-    social, step_up, two_factor, users,
+    access_tokens, email_verification, flowless, instance, modules, passkeys, passwordless, passwords,
+    pictures, sessions, social, step_up, trust_tokens, two_factor, users,
 };
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -61,7 +61,18 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(pictures::handlers::set_picture)
         .service(pictures::handlers::remove_picture)
         .service(pictures::handlers::get_picture)
-        .service(access_tokens::get_jwks);
+        .service(users::profile::handlers::change_me)
+        .service(sessions::list::list_sessions)
+        .service(sessions::list::revoke_session)
+        .service(sessions::list::revoke_sessions)
+        .service(instance::handlers::get_settings)
+        .service(instance::handlers::change_settings)
+        .service(instance::handlers::list_bridge_secrets)
+        .service(instance::handlers::make_bridge_secret)
+        .service(instance::handlers::revoke_bridge_secret)
+        .service(access_tokens::get_jwks)
+        .service(trust_tokens::get_trust_token_keys)
+        .map(flowless::configure);
 }
 
 pub fn document() -> OpenApi {

@@ -1,6 +1,28 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
+    bridge_secrets (id) {
+        id -> Uuid,
+        secret_hash -> Bytea,
+        name -> Text,
+        kind -> Text,
+        slot -> Int4,
+        created_at -> Timestamptz,
+        revoked_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    cache_invalidations (id) {
+        id -> Int8,
+        xid -> Int8,
+        key -> Bytea,
+        asked_for -> Bool,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     email_indexes (value) {
         value -> Bytea,
         key_number -> Int4,
@@ -16,6 +38,16 @@ diesel::table! {
         check_value -> Nullable<Bytea>,
         created_at -> Timestamptz,
         changed_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    instance_settings (id) {
+        id -> Bool,
+        validation_mode -> Text,
+        session_lifetime_s -> Int4,
+        secret_for_registration -> Bool,
+        updated_at -> Timestamptz,
     }
 }
 

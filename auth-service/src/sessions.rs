@@ -5,9 +5,12 @@
 //! was stolen, from the user or by the user's thief, so the session ends. Access tokens outlive their session by at most
 //! their five minutes in other services; this one looks at the session.
 
+pub mod cache;
 pub mod handlers;
+pub mod list;
 pub mod login;
 pub mod queries;
+pub mod validation;
 
 use std::net::IpAddr;
 
@@ -17,21 +20,20 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Duration, Utc};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use shared::id::{SessionId, UserId};
 use shared::{ApiError, Denial};
 use utoipa::ToSchema;
 
-/// A session ends this long after its login, however much it is used.
-const LIFETIME: Duration = Duration::days(30);
 /// A session ends when it was not used for this long.
 const IDLE_LIFETIME: Duration = Duration::days(7);
 
 const SECRET_BYTES: usize = 32;
 const SESSION_PREFIX: &str = "ses_";
 const REFRESH_TOKEN_PREFIX: &str = "rt_";
+const BRIDGE_PREFIX: &str = "brs_";
 const DEVICE_PREFIX: &str = "dev_";
-const MAX_USER_AGENT_LENGTH: usize = 256;
+pub const MAX_USER_AGENT_LENGTH: usize = 256;
 const MAX_DEVICE_ID_LENGTH: usize = 128;
 const DEVICE_ID: HeaderName = HeaderName::from_static("x-device-id");
 const DEVICE_TOKEN: HeaderName = HeaderName::from_static("x-device-token");
@@ -43,6 +45,10 @@ pub struct Secret(SecretString);
 impl Secret {
     pub fn session() -> Result<Self, ApiError> {
         Self::generate(SESSION_PREFIX)
+    }
+
+    pub fn bridge() -> Result<Self, ApiError> {
+        Self::generate(BRIDGE_PREFIX)
     }
 
     pub fn refresh_token() -> Result<Self, ApiError> {
@@ -59,6 +65,11 @@ impl Secret {
         aws_lc_rs::rand::fill(&mut bytes)
             .map_err(|_| ApiError::internal(anyhow::anyhow!("no random bytes")))?;
         Ok(Self(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)).into()))
+    }
+
+    /// One that a client has, known or unknown.
+    pub fn presented(text: &str) -> Self {
+        Self(text.to_owned().into())
     }
 
     /// What the database keeps.
@@ -106,13 +117,14 @@ fn idle_expiry(expires_at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 /// Where a login came from, as the user will see it in the list of sessions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
     pub ip: Option<String>,
     pub user_agent: Option<String>,
     /// What the program calls the device it runs on: `X-Device-ID`.
     pub device_id: Option<String>,
     /// The SHA-256 of the token that a remembered device has: `X-Device-Token`.
+    #[serde(skip)]
     pub device_token_hash: Option<Vec<u8>>,
 }
 
@@ -143,7 +155,7 @@ fn device_id(text: &str) -> Option<String> {
 }
 
 /// A login as it is kept, decrypted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Session {
     pub id: SessionId,
     pub user_id: UserId,
@@ -197,7 +209,7 @@ mod tests {
     #[test]
     fn use_keeps_a_session_alive_but_never_past_its_end() {
         let login = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-        let end = login + LIFETIME;
+        let end = login + Duration::days(30);
         assert_eq!(idle_expiry(end, login), login + Duration::days(7));
         assert_eq!(idle_expiry(end, login + Duration::days(29)), end);
     }

@@ -12,6 +12,7 @@ pub mod queries;
 pub mod visit;
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use anyhow::{Context, ensure};
 use reqwest::Url;
@@ -89,19 +90,49 @@ pub struct ProviderConfig {
     private_key: Option<SecretString>,
 }
 
+/// How a browser that a program for Flowless has sent gets its session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CallbackMode {
+    #[default]
+    Cookie,
+    /// In the URL, for programs that cannot have a cookie from here. It is then in the history of the browser.
+    Params,
+}
+
+impl FromStr for CallbackMode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "cookie" => Ok(Self::Cookie),
+            "params" => Ok(Self::Params),
+            _ => Err("expected `cookie` or `params`"),
+        }
+    }
+}
+
 /// The providers that are switched on.
 #[derive(Clone, Debug, Default)]
 pub struct SocialConfig {
     providers: BTreeMap<ProviderName, ProviderConfig>,
     /// Where the gateway is for browsers.
     api_base_url: String,
+    callback_mode: CallbackMode,
 }
 
 impl SocialConfig {
     pub fn from_env(env: &mut Env) -> Self {
         let text: Option<String> = env.optional("SOCIAL_AUTH");
         let api_base_url: Option<String> = env.optional("API_BASE_URL");
-        let Some(text) = text else { return Self::default() };
+        let callback_mode = env.or("SOCIAL_CALLBACK_MODE", CallbackMode::default());
+        let api_base_url = api_base_url.unwrap_or_default();
+        let api_base_url = api_base_url.trim_end_matches('/').to_owned();
+        let Some(text) = text else {
+            return Self {
+                api_base_url,
+                ..Self::default()
+            };
+        };
         let providers = match serde_json::from_str::<BTreeMap<ProviderName, ProviderConfig>>(&text) {
             Ok(providers) => providers,
             Err(error) => {
@@ -122,16 +153,16 @@ impl SocialConfig {
                 );
             }
         }
-        if api_base_url.is_none() {
+        if api_base_url.is_empty() {
             env.refuse("API_BASE_URL", "is not set: providers send browsers back there");
         }
-        let api_base_url = api_base_url.unwrap_or_default();
         if api_base_url.starts_with("http:") {
             env.refuse_in_production("API_BASE_URL", "is http: use https");
         }
         Self {
             providers,
-            api_base_url: api_base_url.trim_end_matches('/').to_owned(),
+            api_base_url,
+            callback_mode,
         }
     }
 }
@@ -177,6 +208,7 @@ pub struct Identity {
 pub struct Social {
     providers: BTreeMap<ProviderName, Provider>,
     api_base_url: String,
+    pub callback_mode: CallbackMode,
 }
 
 enum Provider {
@@ -222,11 +254,19 @@ impl Social {
         Ok(Self {
             providers,
             api_base_url: config.api_base_url.clone(),
+            callback_mode: config.callback_mode,
         })
     }
 
     pub fn enabled(&self) -> impl Iterator<Item = ProviderName> {
         self.providers.keys().copied()
+    }
+
+    pub fn client_id(&self, name: ProviderName) -> Option<&str> {
+        self.providers.get(&name).map(|provider| match provider {
+            Provider::Oidc(provider) => provider.client_id(),
+            Provider::OAuth(provider) => provider.client_id(),
+        })
     }
 
     fn get(&self, name: ProviderName) -> Result<&Provider, ApiError> {

@@ -92,6 +92,24 @@ pub fn start() {
     ] {
         counter!("auth_second_factor_attempts_total", "outcome" => outcome).increment(0);
     }
+    describe_counter!(
+        "auth_session_checks_total",
+        "Sessions that were looked up by their credential, by where they were found: `memory`, `redis`, `database`"
+    );
+    for source in ["memory", "redis", "database"] {
+        counter!("auth_session_checks_total", "source" => source).increment(0);
+    }
+    describe_counter!(
+        "auth_validation_mismatches_total",
+        "Sessions that a backend saw used from elsewhere than they began, by what differs"
+    );
+    for signal in ["ip", "user_agent", "device_id"] {
+        counter!("auth_validation_mismatches_total", "signal" => signal).increment(0);
+    }
+    telemetry::counter(
+        "redis_failures_total",
+        "Requests to Redis that failed or came too late; nothing else fails with them",
+    );
     describe_hashing();
     describe_messages();
 }

@@ -84,7 +84,7 @@ impl Kind {
 pub struct Code(SecretString);
 
 impl Code {
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         if text.len() > MAX_CODE_CHARACTERS {
             return None;
         }

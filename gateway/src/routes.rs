@@ -16,7 +16,7 @@ pub enum Service {
 }
 
 /// Paths and all below them, the same on both sides of the gateway. A longer one comes before its own prefix.
-const TABLE: [(&str, Service); 15] = [
+const TABLE: [(&str, Service); 19] = [
     ("/api/v1/transfers", Service::Transactions),
     ("/api/v1/holds", Service::Transactions),
     ("/api/v1/payments", Service::Transactions),
@@ -31,8 +31,17 @@ const TABLE: [(&str, Service); 15] = [
     ("/api/v1/ledger", Service::Transactions),
     ("/api/v1/accounts", Service::Accounts),
     ("/api/v1/auth", Service::Auth),
+    ("/auth", Service::Auth),
+    ("/bridge/validate", Service::Auth),
+    ("/api/bridge/validate", Service::Auth),
     ("/.well-known/jwks.json", Service::Auth),
+    (TRUST_TOKEN_KEYS, Service::Auth),
 ];
+
+const TRUST_TOKEN_KEYS: &str = "/.well-known/trust-token-keys.json";
+
+/// What programs for Flowless ask, and all below: their credentials are no access tokens, and the service looks at them itself.
+const FLOWLESS: [&str; 3] = ["/auth", "/bridge/validate", "/api/bridge/validate"];
 
 /// Shown by whoever was given their ids, in pages that send no token.
 const PICTURES: &str = "/api/v1/auth/pictures/";
@@ -40,7 +49,7 @@ const PICTURE: &str = "/api/v1/auth/me/picture";
 const TRANSFER_BATCHES: &str = "/api/v1/transfer-batches";
 
 /// Attempts at a credential: without an access token, and under the strictest limit.
-const CREDENTIALS: [&str; 18] = [
+const CREDENTIALS: [&str; 24] = [
     "/api/v1/auth/email/verification",
     "/api/v1/auth/email/verify",
     "/api/v1/auth/login",
@@ -59,10 +68,20 @@ const CREDENTIALS: [&str; 18] = [
     "/api/v1/auth/two-factor/login/passkey-options",
     "/api/v1/auth/two-factor/login/code",
     "/api/v1/auth/two-factor/login/methods",
+    "/auth/login",
+    "/auth/password-reset/complete",
+    "/auth/password-reset/request",
+    "/auth/token/login",
+    "/auth/register",
+    "/auth/register/public",
 ];
 
 /// What else needs no access token. The method is not looked at: the service answers a wrong one with 405.
-const PUBLIC: [&str; 2] = ["/.well-known/jwks.json", "/api/v1/auth/social/providers"];
+const PUBLIC: [&str; 3] = [
+    "/.well-known/jwks.json",
+    TRUST_TOKEN_KEYS,
+    "/api/v1/auth/social/providers",
+];
 
 /// Answered by the server itself, for operators.
 const OPERATIONAL: [&str; 3] = ["/livez", "/readyz", "/metrics"];
@@ -76,14 +95,17 @@ pub enum Access {
 
 /// Which service answers `path`, and what the gateway asks for before.
 pub fn find(path: &str) -> Option<(Service, Access)> {
-    let below = |prefix: &str| {
+    let below = |prefix: &&str| {
         path.strip_prefix(prefix)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let (_, service) = TABLE.into_iter().find(|(prefix, _)| below(prefix))?;
     let access = if CREDENTIALS.contains(&path) || is_social_login(path) {
         Access::Credentials
-    } else if PUBLIC.contains(&path) || path.starts_with(PICTURES) {
+    } else if PUBLIC.contains(&path)
+        || path.starts_with(PICTURES)
+        || FLOWLESS.iter().any(|prefix| below(prefix))
+    {
         Access::Public
     } else {
         Access::Token
@@ -104,7 +126,7 @@ pub fn max_body_bytes(path: &str) -> usize {
     match path {
         TRANSFER_BATCHES => 1024 * 1024,
         // A picture of 5 MiB, and the form around it.
-        PICTURE => 5 * 1024 * 1024 + 4096,
+        PICTURE | "/auth/upload/picture" | "/auth/profile/picture" => 5 * 1024 * 1024 + 4096,
         _ => shared::json::MAX_BODY_BYTES,
     }
 }
@@ -151,6 +173,10 @@ mod tests {
             ("/api/v1/auth/register", (Service::Auth, Credentials)),
             ("/api/v1/auth/refresh", (Service::Auth, Credentials)),
             ("/api/v1/auth/me", (Service::Auth, Token)),
+            ("/auth/login", (Service::Auth, Credentials)),
+            ("/auth/user/me", (Service::Auth, Public)),
+            ("/bridge/validate", (Service::Auth, Public)),
+            ("/api/bridge/validate", (Service::Auth, Public)),
             ("/api/v1/auth/login/", (Service::Auth, Token)),
             ("/api/v1/auth/login/links/use", (Service::Auth, Credentials)),
             (
@@ -187,6 +213,9 @@ mod tests {
             "/api/v1/accountsx",
             "/api/v1/transfers-internal",
             "/API/v1/accounts",
+            "/bridge",
+            "/api/bridge",
+            "/authx",
             "/.well-known",
             "/.well-known/jwks.jsonx",
         ] {

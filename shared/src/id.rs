@@ -59,6 +59,8 @@ kinds! {
     Ceremony = "cer" as CeremonyId;
     /// A fact in the outbox.
     Event = "evt" as EventId;
+    /// What a backend that validates sessions is known by.
+    BridgeSecret = "bsec" as BridgeSecretId;
     /// The facts of one transaction of the ledger, and the blocks that one connection wrote.
     Block = "blk" as BlockId;
     Chain = "chn" as ChainId;

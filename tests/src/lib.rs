@@ -15,6 +15,7 @@ pub mod invariants;
 pub mod platform;
 pub mod postgres;
 pub mod programs;
+pub mod redis;
 pub mod sbom;
 pub mod secrets;
 pub mod service;

@@ -465,8 +465,9 @@ impl Platform {
             ] {
                 environment.insert(name.to_owned(), value.clone());
             }
-            let pages = format!("{}/auth", self.url(Service::Gateway));
-            environment.insert("FRONTEND_URL".to_owned(), pages);
+            let gateway = self.url(Service::Gateway);
+            environment.insert("FRONTEND_URL".to_owned(), format!("{gateway}/auth"));
+            environment.insert("API_BASE_URL".to_owned(), gateway);
             if !self.sets(Service::Auth, "SMTP_URL") {
                 let directory = self.inbox.directory().display().to_string();
                 environment.insert("MESSAGE_DIRECTORY".to_owned(), directory);

@@ -36,7 +36,7 @@ async fn encrypt(command: &Command, column: &PersonalColumn, plaintext: &str) ->
                 let new = protection.encrypt(column.place, row.id, old)?;
                 replacements.push(Replacement { id: row.id, old, new });
                 if column.place == EMAIL {
-                    indexes.extend(email_indexes::of(protection, row.id, old)?);
+                    indexes.extend(email_indexes::of(protection, row.id, EMAIL, old)?);
                 }
             }
             if replacements.is_empty() {

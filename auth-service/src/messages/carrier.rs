@@ -192,6 +192,9 @@ impl Carriers {
     }
 }
 
+/// Of a mail, without its end.
+const MAX_LINE_BYTES: usize = 998;
+
 /// The sender that files are written for.
 const SANDBOX_SENDER: &str = "Flowlet <no-reply@flowlet.example>";
 
@@ -212,10 +215,16 @@ fn mail(parcel: &Parcel<'_>, from: &Mailbox) -> anyhow::Result<Message> {
         )?)
 }
 
-/// As it is, where that can be sent: a link that is broken into lines is one that somebody copies in part.
+/// As it is, where mail servers pass that on (RFC 5321, 4.5.3.1.6): a link that is broken into lines is copied in part.
 fn part(content_type: ContentType, text: String) -> SinglePart {
-    let body = Body::new_with_encoding(text, ContentTransferEncoding::SevenBit);
-    let body = body.unwrap_or_else(|text| Body::new(text));
+    let is_plain = text.is_ascii() && text.lines().all(|line| line.len() < MAX_LINE_BYTES);
+    let body = match is_plain {
+        true => {
+            let lines = text.replace('\n', "\r\n");
+            Body::dangerous_pre_encoded(lines.into_bytes(), ContentTransferEncoding::SevenBit)
+        }
+        false => Body::new(text),
+    };
     SinglePart::builder().header(content_type).body(body)
 }
 
@@ -431,6 +440,66 @@ mod tests {
         }
     }
 
+    /// A gateway that answers each request with the next of these statuses, and what it was sent.
+    async fn gateway(statuses: &'static [u16]) -> (Url, tokio::task::JoinHandle<Vec<String>>) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/messages", listener.local_addr().unwrap());
+        let answering = tokio::spawn(async move {
+            let mut requests = Vec::new();
+            for status in statuses {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+                while !request.ends_with(b"}") {
+                    let read = stream.read(&mut piece).await.unwrap();
+                    request.extend_from_slice(&piece[..read]);
+                }
+                requests.push(String::from_utf8(request).unwrap());
+                let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            requests
+        });
+        (url.parse().unwrap(), answering)
+    }
+
+    #[tokio::test]
+    async fn a_text_message_goes_to_the_gateway_and_its_answer_decides() {
+        let (url, answering) = gateway(&[202, 400, 401, 429, 500]).await;
+        let token = "token-of-ours".into();
+        let gateway = SmsGateway::new(&SmsConfig { url, token }).unwrap();
+        let letter = Letter::code("Flowlet", "493817");
+        let parcel = Parcel {
+            id: Uuid::nil(),
+            kind: "code",
+            recipient: "+4915112345678",
+            letter: &letter,
+        };
+        let temporary = |problem: &str| Err(Failure::Temporary(problem.to_owned()));
+        for expected in [
+            Ok(()),
+            Err(Failure::Permanent("sms_400".to_owned())),
+            temporary("sms_401"),
+            temporary("sms_429"),
+            temporary("sms_500"),
+        ] {
+            assert_eq!(gateway.carry(&parcel).await, expected);
+        }
+        let requests = answering.await.unwrap();
+        let request = requests.first().unwrap();
+        for part in [
+            "POST /messages",
+            "authorization: Bearer token-of-ours",
+            "idempotency-key: 00000000-0000-0000-0000-000000000000",
+            r#""to":"+4915112345678""#,
+            r#""text":"493817 is your code for Flowlet."#,
+        ] {
+            assert!(request.contains(part), "{part}: {request}");
+        }
+        // Nobody listens there any more.
+        assert_eq!(gateway.carry(&parcel).await, temporary("sms_connection"));
+    }
+
     #[test]
     fn a_mail_has_what_mail_servers_want() {
         let letter = Letter::password_changed("Flowlet");
@@ -453,6 +522,7 @@ mod tests {
             "Content-Type: multipart/alternative;",
             "Content-Type: text/plain; charset=utf-8\r\n",
             "Content-Type: text/html; charset=utf-8\r\n",
+            "Content-Transfer-Encoding: 7bit\r\n",
         ] {
             assert!(mail.contains(header), "{header}: {mail}");
         }

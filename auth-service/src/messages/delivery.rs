@@ -120,6 +120,7 @@ impl Delivery {
             }
             Content::Code { code } => Some(Letter::code(brand, code)),
             Content::PasswordChanged => Some(Letter::password_changed(brand)),
+            Content::EmailChanged => Some(Letter::email_changed(brand)),
             Content::BreachedPassword => Some(Letter::breached_password(brand)),
             Content::LoginAdded { provider } => Some(Letter::login_added(brand, provider)),
         })

@@ -97,6 +97,15 @@ impl Letter {
         )
     }
 
+    pub fn email_changed(brand: &str) -> Self {
+        Self::new(
+            brand,
+            format!("Your e-mail for {brand} was changed"),
+            &["Your account has another e-mail from now on. This one does not log in any more."],
+            "If this was not you, somebody else has your account: write to us now.",
+        )
+    }
+
     pub fn breached_password(brand: &str) -> Self {
         Self::new(
             brand,
@@ -175,6 +184,7 @@ mod tests {
             Letter::email_verification("Flowlet", "https://app.example.com".to_owned()),
             Letter::login_link("Flowlet", "https://app.example.com".to_owned()),
             Letter::password_changed("Flowlet"),
+            Letter::email_changed("Flowlet"),
             Letter::breached_password("Flowlet"),
             Letter::login_added("Flowlet", "google"),
         ] {

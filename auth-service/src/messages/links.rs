@@ -77,6 +77,11 @@ impl Links {
             })
     }
 
+    /// A page of our own.
+    pub fn page(&self, path: &str) -> String {
+        format!("{}{path}", self.frontend)
+    }
+
     /// The link, with the token in its query.
     pub fn link(&self, target: &LinkTarget, own_page: &str, token: &str) -> String {
         let page = match &target.0 {

@@ -23,7 +23,7 @@ pub async fn queue(
     recipient: &str,
     content: &Content,
     now: DateTime<Utc>,
-) -> Result<(), ApiError> {
+) -> Result<MessageId, ApiError> {
     let id = MessageId::new();
     let text = serde_json::to_string(content).map_err(ApiError::internal)?;
     diesel::insert_into(messages::table)
@@ -39,7 +39,7 @@ pub async fn queue(
         ))
         .execute(connection)
         .await?;
-    Ok(())
+    Ok(id)
 }
 
 /// A message that this replica is sending.

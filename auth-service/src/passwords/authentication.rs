@@ -13,6 +13,7 @@ use crate::field_keys::Protection;
 use crate::messages::{Channel, Content};
 use crate::state::AppState;
 use crate::throttles::{self, Limit};
+use crate::users::StoredUser;
 use crate::users::queries::{self, Credentials};
 use crate::{login_attempts, messages};
 
@@ -91,18 +92,20 @@ impl Authenticated {
         connection: &mut AsyncPgConnection,
         protection: &Protection<'_>,
         keys: &FieldKeys,
-        email: &str,
+        user: &StoredUser,
         now: DateTime<Utc>,
     ) -> Result<(), ApiError> {
         if !self.password_is_known {
             return Ok(());
         }
-        let user = self.credentials.user_id.to_string();
-        match throttles::admit(connection, keys, BREACH_MAILS, &user, now).await {
+        let whom = user.id.to_string();
+        match throttles::admit(connection, keys, BREACH_MAILS, &whom, now).await {
             Err(error) if error.code() == "rate_limited" => return Ok(()),
             told => told?,
         }
+        let email = user.clone().decrypt(keys)?.email;
         let (channel, content) = (Channel::Email, Content::BreachedPassword);
-        messages::queries::queue(connection, protection, channel, email, &content, now).await
+        messages::queries::queue(connection, protection, channel, &email, &content, now).await?;
+        Ok(())
     }
 }

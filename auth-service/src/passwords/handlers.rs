@@ -3,6 +3,7 @@
 use actix_web::{HttpResponse, post, web};
 use serde::Deserialize;
 use shared::error::Problem;
+use shared::id::SessionId;
 use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Json, Principal};
 use utoipa::ToSchema;
@@ -44,7 +45,18 @@ pub async fn change_password(
         current_password,
         new_password,
     } = body.into_inner();
-    let (now, own) = (state.clock.now(), principal.session_id);
+    change(&state, principal.session_id, &current_password, &new_password).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Changes the password of the user of a session, and revokes all of the user's others.
+pub async fn change(
+    state: &AppState,
+    own: SessionId,
+    current_password: &Password,
+    new_password: &Password,
+) -> Result<(), ApiError> {
+    let now = state.clock.now();
     let user = {
         let mut connection = state.db.connection().await?;
         let user = sessions::queries::find_live_user(&mut connection, own, now).await?;
@@ -56,13 +68,13 @@ pub async fn change_password(
         hashing,
         email_hash,
         ..
-    } = authenticate(&state, &user.email, &current_password, now)
+    } = authenticate(state, &user.email, current_password, now)
         .await
         .map_err(wrong_password)?;
     hashing
-        .check_strength(&new_password, About::new(&user.email, &user.name))
+        .check_strength(new_password, About::new(&user.email, &user.name))
         .await?;
-    let hash = hashing.hash(&new_password).await?;
+    let hash = hashing.hash(new_password).await?;
     let revoked = state
         .db
         .transaction("change_password", async |connection| {
@@ -82,7 +94,8 @@ pub async fn change_password(
         .await?;
     let revoked = revoked.ok_or_else(not_the_current_password)?;
     sessions_revoked(Revocation::PasswordChange).increment(u64::try_from(revoked).unwrap_or(u64::MAX));
-    Ok(HttpResponse::NoContent().finish())
+    state.session_cache.catch_up_and_tell(&state.db).await;
+    Ok(())
 }
 
 /// The access token is good, so a wrong password is not a 401, which would make clients log the user out.

@@ -11,6 +11,7 @@ use super::{About, Password};
 use crate::mail_requests::{self, MailRequested};
 use crate::messages::{Channel, Content};
 use crate::one_time_tokens::{self, PresentedToken, Purpose};
+use crate::sessions::Client;
 use crate::state::AppState;
 use crate::telemetry::{Revocation, sessions_revoked};
 use crate::users::{self, Email};
@@ -63,19 +64,27 @@ pub async fn request_password_reset(
     request: HttpRequest,
     body: Json<PasswordResetRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    ask(&state, &request, &body.email, body.reset_url.as_deref()).await?;
+    ask(
+        &state,
+        &Client::of(&request),
+        &body.email,
+        body.reset_url.as_deref(),
+    )
+    .await?;
     Ok(MailRequested::answer(Purpose::PasswordReset))
 }
 
 /// Queues the mail.
 pub async fn ask(
     state: &AppState,
-    request: &HttpRequest,
+    client: &Client,
     email: &Email,
     reset_url: Option<&str>,
 ) -> Result<(), ApiError> {
     let target = state.links.target(reset_url)?;
-    mail_requests::queue(state, request, email, &Content::PasswordReset { target }).await
+    mail_requests::queue(state, client, email, &Content::PasswordReset { target })
+        .await
+        .map(drop)
 }
 
 /// Tells whether a token would still work, and does not use it.
@@ -133,6 +142,7 @@ pub async fn complete(state: &AppState, token: &PresentedToken, password: &Passw
         .await?
         .ok_or_else(invalid_token)?;
     sessions_revoked(Revocation::PasswordReset).increment(u64::try_from(revoked).unwrap_or(u64::MAX));
+    state.session_cache.catch_up_and_tell(&state.db).await;
     Ok(())
 }
 
@@ -154,7 +164,7 @@ async fn set_password(
             users::queries::reset_password(connection, user.id, hash, now).await?;
             // Whoever has the token reads what is sent to the e-mail.
             email_verification::set_verified(connection, &user, now).await?;
-            let revoked = sessions::queries::revoke_all(connection, user.id, now).await?;
+            let revoked = sessions::queries::revoke_all(connection, user.id, None, now).await?;
             for purpose in [Purpose::PasswordReset, Purpose::LoginLink, Purpose::LoginCode] {
                 one_time_tokens::forget(connection, user.id, purpose).await?;
             }

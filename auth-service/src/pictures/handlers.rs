@@ -5,15 +5,19 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, delete, get, put, web};
 use futures_util::StreamExt;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use shared::error::Problem;
 use shared::id::{PictureId, UserId};
 use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Principal, json};
 use utoipa::ToSchema;
 
-use super::{MAX_FILE_BYTES, PictureError, make, queries};
-use crate::sessions;
+use super::{MAX_FILE_BYTES, Picture, PictureError, make, queries};
+use crate::sessions::handlers::must_be_live;
 use crate::state::AppState;
+use crate::users::User;
+use crate::users::profile::{self, Change};
+use crate::{field_keys, sessions};
 
 /// A form with one file, called `picture` or `file`: JPEG, PNG, WebP or GIF of at most 5 MiB.
 #[derive(ToSchema)]
@@ -32,7 +36,8 @@ pub struct PictureResponse {
 
 /// A picture that has just been uploaded.
 pub struct Uploaded {
-    pub id: PictureId,
+    pub url: String,
+    pub user: User,
     /// Of the file.
     pub original_bytes: usize,
     /// Of what is kept.
@@ -66,18 +71,11 @@ pub async fn set_picture(
     )
     .await?;
     Ok(web::Json(PictureResponse {
-        picture_url: url_of(&state, uploaded.id),
+        picture_url: uploaded.url,
     }))
 }
 
-async fn must_be_live(state: &AppState, principal: &Principal) -> Result<(), ApiError> {
-    let mut connection = state.db.connection().await?;
-    let session = principal.session_id;
-    let user = sessions::queries::find_live_user(&mut connection, session, state.clock.now()).await?;
-    user.map(drop).ok_or_else(sessions::session_revoked)
-}
-
-pub fn url_of(state: &AppState, id: PictureId) -> String {
+fn url_of(state: &AppState, id: PictureId) -> String {
     state.social.redirect_uri(&format!("/api/v1/auth/pictures/{id}"))
 }
 
@@ -93,14 +91,41 @@ pub async fn upload(state: &AppState, user: UserId, form: Multipart) -> Result<U
     let made = web::block(move || make(&file)).await;
     drop(place);
     let picture = made.map_err(ApiError::internal)?.map_err(refused)?;
-    let id = PictureId::new();
-    let mut connection = state.db.connection().await?;
-    queries::set(&mut connection, user, id, &picture, state.clock.now()).await?;
+    let kept_bytes = picture.content.len();
+    let (url, user) = keep(state, user, Some(&picture)).await?;
     Ok(Uploaded {
-        id,
+        url,
+        user,
         original_bytes,
-        kept_bytes: picture.content.len(),
+        kept_bytes,
     })
+}
+
+/// Sets or removes the picture, and tells so in the profile.
+pub async fn keep(
+    state: &AppState,
+    user: UserId,
+    picture: Option<&Picture>,
+) -> Result<(String, User), ApiError> {
+    let (id, now, keys) = (PictureId::new(), state.clock.now(), &state.field_keys);
+    let url = picture.map(|_| url_of(state, id)).unwrap_or_default();
+    let member = picture.map_or(Value::Null, |_| Value::from(url.clone()));
+    let change = Change::parse(Map::from_iter([("picture".to_owned(), member)]))?;
+    let user = state
+        .db
+        .transaction("keep_picture", async |connection| {
+            let protection = field_keys::queries::begin_writing(connection, keys).await?;
+            let user = profile::queries::lock(connection, user).await?;
+            let user = user.ok_or_else(sessions::session_revoked)?;
+            match picture {
+                Some(picture) => queries::set(connection, user.id, id, picture, now).await?,
+                None => queries::remove(connection, user.id).await?,
+            };
+            profile::queries::apply(connection, &protection, keys, user.decrypt(keys)?, &change, now).await
+        })
+        .await?;
+    state.session_cache.catch_up_and_tell(&state.db).await;
+    Ok((url, user))
 }
 
 fn refused(error: PictureError) -> ApiError {
@@ -161,8 +186,7 @@ pub async fn remove_picture(
     principal: Principal,
 ) -> Result<HttpResponse, ApiError> {
     must_be_live(&state, &principal).await?;
-    let mut connection = state.db.connection().await?;
-    queries::remove(&mut connection, principal.user_id).await?;
+    keep(&state, principal.user_id, None).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -112,18 +112,31 @@ pub async fn log_in(
     request: HttpRequest,
     body: Json<LoginRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let result = begin_session(&state, Client::of(&request), body.into_inner()).await;
+    let LoginRequest { email, password } = body.into_inner();
+    let login = log_in_with_password(&state, Client::of(&request), email.as_str(), password).await?;
+    login.answer(&state)
+}
+
+/// `login_name` is an e-mail or a user name in its one written form.
+pub async fn log_in_with_password(
+    state: &AppState,
+    client: Client,
+    login_name: &str,
+    password: Password,
+) -> Result<Login, ApiError> {
+    let result = begin_session(state, client, login_name, password).await;
     login_attempted(&result);
-    result?.answer(&state)
+    result
 }
 
 async fn begin_session(
     state: &AppState,
     client: Client,
-    LoginRequest { email, password }: LoginRequest,
+    login_name: &str,
+    password: Password,
 ) -> Result<Login, ApiError> {
     let now = state.clock.now();
-    let authenticated = authenticate(state, email.as_str(), &password, now).await?;
+    let authenticated = authenticate(state, login_name, &password, now).await?;
     let login = state
         .db
         .transaction("log_in", async |connection| {
@@ -134,7 +147,7 @@ async fn begin_session(
             login_attempts::forget(connection, &authenticated.email_hash).await?;
             let keys = &state.field_keys;
             authenticated
-                .warn_of_breach(connection, &protection, keys, email.as_str(), now)
+                .warn_of_breach(connection, &protection, keys, &user, now)
                 .await?;
             // The password was right, which is committed.
             if let Err(error) = email_verification::require(state.email_verification, &user) {
@@ -188,7 +201,11 @@ pub async fn refresh_tokens(
             Ok(user.map(|user| (user, session)))
         })
         .await?;
-    let (user, session) = renewed.ok_or_else(invalid_refresh_token)?;
+    let Some((user, session)) = renewed else {
+        // It may have been a reuse.
+        state.session_cache.catch_up_and_tell(&state.db).await;
+        return Err(invalid_refresh_token());
+    };
     let authentication = Authentication {
         amr: &session.amr(),
         at: session.authenticated_at(),
@@ -209,10 +226,28 @@ pub async fn refresh_tokens(
 )]
 #[post("/api/v1/auth/logout")]
 pub async fn log_out(state: web::Data<AppState>, principal: Principal) -> Result<HttpResponse, ApiError> {
-    let mut connection = state.db.connection().await?;
-    if !queries::revoke(&mut connection, principal.session_id, state.clock.now()).await? {
+    if !end_session(&state, principal.session_id).await? {
         return Err(session_revoked());
     }
-    sessions_revoked(Revocation::Logout).increment(1);
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Ends a session; whether it still went on.
+pub async fn end_session(state: &AppState, id: SessionId) -> Result<bool, ApiError> {
+    let mut connection = state.db.connection().await?;
+    let ended = queries::revoke(&mut connection, id, state.clock.now()).await?;
+    drop(connection);
+    if ended {
+        sessions_revoked(Revocation::Logout).increment(1);
+        state.session_cache.catch_up_and_tell(&state.db).await;
+    }
+    Ok(ended)
+}
+
+/// Refuses an access token whose session was ended, for what must not happen in its last minutes.
+pub async fn must_be_live(state: &AppState, principal: &Principal) -> Result<(), ApiError> {
+    let mut connection = state.db.connection().await?;
+    let session = principal.session_id;
+    let user = queries::find_live_user(&mut connection, session, state.clock.now()).await?;
+    user.map(drop).ok_or_else(session_revoked)
 }

@@ -1,16 +1,22 @@
 //! Sessions and refresh tokens in the database. Who locks several rows takes the user's first, then the session's, then the
 //! token's.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use shared::ApiError;
+use shared::field_key::{Encrypted, FieldError};
 use shared::id::{SessionId, UserId};
+use shared::{ApiError, FieldKeys};
+use uuid::Uuid;
 
-use super::{Client, LIFETIME, Session, idle_expiry};
+use super::{Client, Session, idle_expiry};
 use crate::field_keys::{DEVICE_ID, IP, Protection, USER_AGENT};
+use crate::instance;
 use crate::schema::{refresh_tokens, sessions, users};
 use crate::users::StoredUser;
+
+/// More sessions than anybody has devices.
+const MAX_LISTED: i64 = 200;
 
 /// A session that is about to begin.
 pub struct NewSession {
@@ -28,7 +34,8 @@ pub async fn begin(
     new: NewSession,
     now: DateTime<Utc>,
 ) -> Result<Session, ApiError> {
-    let expires_at = now + LIFETIME;
+    let lifetime_s = instance::queries::settings(connection).await?.session_lifetime_s;
+    let expires_at = now + Duration::seconds(lifetime_s.into());
     let idle_expires_at = idle_expiry(expires_at, now);
     let encrypt = |column, text: &Option<String>| {
         let encrypted = text
@@ -83,6 +90,109 @@ async fn insert_refresh_token(
     Ok(())
 }
 
+/// A session as the database has it. The plaintext is there only of those that a version from before field encryption knows.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = sessions, check_for_backend(diesel::pg::Pg))]
+pub struct StoredSession {
+    id: SessionId,
+    user_id: UserId,
+    ip: Option<String>,
+    user_agent: Option<String>,
+    ip_encrypted: Option<Encrypted>,
+    user_agent_encrypted: Option<Encrypted>,
+    device_id_encrypted: Option<Encrypted>,
+    amr: Vec<Option<String>>,
+    authenticated_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    last_used_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    idle_expires_at: DateTime<Utc>,
+}
+
+impl StoredSession {
+    pub fn decrypt(self, keys: &FieldKeys) -> Result<Session, FieldError> {
+        let row = self.id.uuid();
+        let read = |column, encrypted: Option<Encrypted>| {
+            encrypted
+                .map(|value| keys.decrypt(column, row, &value))
+                .transpose()
+        };
+        Ok(Session {
+            id: self.id,
+            user_id: self.user_id,
+            client: Client {
+                ip: read(IP, self.ip_encrypted)?.or(self.ip),
+                user_agent: read(USER_AGENT, self.user_agent_encrypted)?.or(self.user_agent),
+                device_id: read(DEVICE_ID, self.device_id_encrypted)?,
+                device_token_hash: None,
+            },
+            amr: self.amr.into_iter().flatten().collect(),
+            authenticated_at: self.authenticated_at.unwrap_or(self.created_at),
+            created_at: self.created_at,
+            last_used_at: self.last_used_at,
+            expires_at: self.expires_at,
+            idle_expires_at: self.idle_expires_at,
+        })
+    }
+}
+
+/// The user's sessions that go on, the one used last first.
+pub async fn list_live(
+    connection: &mut AsyncPgConnection,
+    user_id: UserId,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<StoredSession>> {
+    sessions::table
+        .filter(sessions::user_id.eq(user_id))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now))
+        .order((sessions::last_used_at.desc(), sessions::id.desc()))
+        .limit(MAX_LISTED)
+        .select(StoredSession::as_select())
+        .load(connection)
+        .await
+}
+
+/// Moves the end of a session that is used, unless it has ended meanwhile.
+pub async fn note_use(
+    connection: &mut AsyncPgConnection,
+    session: &mut Session,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    session.last_used_at = now;
+    session.idle_expires_at = idle_expiry(session.expires_at, now);
+    let live = sessions::table
+        .find(session.id)
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now));
+    diesel::update(live)
+        .set((
+            sessions::last_used_at.eq(session.last_used_at),
+            sessions::idle_expires_at.eq(session.idle_expires_at),
+        ))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// A session that goes on, of an active user.
+pub async fn find_live(
+    connection: &mut AsyncPgConnection,
+    id: SessionId,
+    now: DateTime<Utc>,
+) -> QueryResult<Option<LiveSession>> {
+    sessions::table
+        .inner_join(users::table)
+        .filter(sessions::id.eq(id))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now))
+        .filter(users::status.eq("active"))
+        .select(LiveSession::as_select())
+        .first(connection)
+        .await
+        .optional()
+}
+
 /// The active user of a session that goes on.
 pub async fn find_live_user(
     connection: &mut AsyncPgConnection,
@@ -108,6 +218,7 @@ pub struct LiveSession {
     pub id: SessionId,
     pub user_id: UserId,
     pub expires_at: DateTime<Utc>,
+    pub created_at: DateTime<Utc>,
     amr: Vec<Option<String>>,
     authenticated_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
@@ -237,15 +348,38 @@ pub async fn revoke(
     Ok(rows == 1)
 }
 
-/// Ends all sessions of a user.
+/// Ends a session of this user; whether it still went on.
+pub async fn revoke_own(
+    connection: &mut AsyncPgConnection,
+    user_id: UserId,
+    id: SessionId,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let live = sessions::table
+        .find(id)
+        .filter(sessions::user_id.eq(user_id))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now));
+    let rows = diesel::update(live)
+        .set(sessions::revoked_at.eq(now))
+        .execute(connection)
+        .await?;
+    Ok(rows == 1)
+}
+
+/// Ends the sessions of a user that go on, but for the one that is kept; how many.
 pub async fn revoke_all(
     connection: &mut AsyncPgConnection,
     user_id: UserId,
+    kept: Option<SessionId>,
     now: DateTime<Utc>,
 ) -> QueryResult<usize> {
+    let kept = kept.unwrap_or(SessionId::from_uuid(Uuid::nil()));
     let live = sessions::table
         .filter(sessions::user_id.eq(user_id))
-        .filter(sessions::revoked_at.is_null());
+        .filter(sessions::id.ne(kept))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now));
     diesel::update(live)
         .set(sessions::revoked_at.eq(now))
         .execute(connection)

@@ -10,9 +10,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::visit::{self, Return};
 use super::{Identity, Proof, ProviderName, identity, queries};
+use crate::sessions::Client;
 use crate::sessions::handlers::LoginResponse;
+use crate::sessions::handlers::must_be_live;
 use crate::sessions::login::Login;
-use crate::sessions::{self, Client};
 use crate::state::AppState;
 use crate::telemetry::login_attempted;
 use crate::two_factor::login_handlers::PendingLoginResponse;
@@ -38,8 +39,8 @@ pub struct DepartureResponse {
 #[into_params(parameter_in = Query)]
 pub struct CallbackQuery {
     /// Missing when the user changed their mind.
-    code: Option<String>,
-    state: Option<String>,
+    pub code: Option<String>,
+    pub state: Option<String>,
 }
 
 /// What a program has got from the provider: `id_token` of Google, Apple and Microsoft, `access_token` of the others.
@@ -147,13 +148,6 @@ pub async fn begin_social_link(
     Ok(departure_answer(departure))
 }
 
-async fn must_be_live(state: &AppState, principal: &Principal) -> Result<(), ApiError> {
-    let mut connection = state.db.connection().await?;
-    let session = principal.session_id;
-    let user = sessions::queries::find_live_user(&mut connection, session, state.clock.now()).await?;
-    user.map(drop).ok_or_else(sessions::session_revoked)
-}
-
 fn departure_answer(departure: visit::Departure) -> HttpResponse {
     HttpResponse::Ok()
         .cookie(departure.cookie)
@@ -228,8 +222,8 @@ pub async fn finish_social_login_by_form(
 /// What Apple sends a browser back with.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct CallbackForm {
-    code: Option<String>,
-    state: Option<String>,
+    pub code: Option<String>,
+    pub state: Option<String>,
 }
 
 async fn answer_return(
@@ -260,12 +254,13 @@ pub async fn finish(
     let (identity, user) = visit::end(state, provider, &returned).await?;
     match user {
         Some(user) => identity::link(state, user, &identity).await.map(|()| None),
-        None => log_in(state, request, &identity).await.map(Some),
+        None => log_in(state, Client::of(request), &identity).await.map(Some),
     }
 }
 
-async fn log_in(state: &AppState, request: &HttpRequest, identity: &Identity) -> Result<Login, ApiError> {
-    let login = identity::log_in(state, Client::of(request), identity).await;
+/// Logs in whoever this is.
+pub async fn log_in(state: &AppState, client: Client, identity: &Identity) -> Result<Login, ApiError> {
+    let login = identity::log_in(state, client, identity).await;
     login_attempted(&login);
     login
 }
@@ -299,7 +294,9 @@ pub async fn log_in_by_provider_token(
         nonce,
     } = &*body;
     let identity = identify(&state, provider, [id_token, access_token, nonce]).await?;
-    log_in(&state, &request, &identity).await?.answer(&state)
+    log_in(&state, Client::of(&request), &identity)
+        .await?
+        .answer(&state)
 }
 
 /// Who an ID token, or else an access token, is about; in this order, and a nonce.

@@ -13,6 +13,7 @@ use crate::passwordless;
 use crate::sessions::Client;
 use crate::sessions::login::{self, Login, Method};
 use crate::state::AppState;
+use crate::users::profile::Profile;
 use crate::users::{self, Email, Name, NewUser, StoredUser, email_indexes};
 
 /// Begins a session of the account's user, who may be new.
@@ -43,7 +44,7 @@ async fn find_or_make(
     now: DateTime<Utc>,
 ) -> Result<StoredUser, ApiError> {
     if let Some(user) = queries::find_user(connection, identity).await? {
-        let user = users::queries::lock_active(connection, user).await?;
+        let user = users::profile::queries::lock(connection, user).await?;
         let user = user.ok_or_else(|| super::not_accepted(anyhow::anyhow!("the user is not active")))?;
         queries::note_use(connection, identity, now).await?;
         return Ok(user);
@@ -65,7 +66,7 @@ async fn find_or_make(
 }
 
 async fn lock(connection: &mut AsyncPgConnection, user: UserId) -> Result<StoredUser, ApiError> {
-    users::queries::lock_active(connection, user)
+    users::profile::queries::lock(connection, user)
         .await?
         .ok_or_else(|| super::not_accepted(anyhow::anyhow!("the user is not active")))
 }
@@ -103,6 +104,8 @@ async fn make(
         name: name
             .or_else(|| Name::parse(local))
             .ok_or_else(|| ApiError::internal(anyhow::anyhow!("the beginning of an e-mail is no name")))?,
+        user_name: None,
+        profile: Profile::default(),
         password_hash: state.hashing.nobodys_hash()?,
     };
     users::queries::insert(connection, protection, &new, now).await?;
@@ -144,7 +147,8 @@ async fn tell(
     let content = Content::LoginAdded {
         provider: provider.name().to_owned(),
     };
-    messages::queries::queue(connection, protection, Channel::Email, email, &content, now).await
+    messages::queries::queue(connection, protection, Channel::Email, email, &content, now).await?;
+    Ok(())
 }
 
 /// Has an account log this user in from now on. Again is no error.

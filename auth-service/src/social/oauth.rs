@@ -94,6 +94,10 @@ impl OAuthProvider {
         })
     }
 
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
     pub fn authorization_url(&self) -> Result<Url, ApiError> {
         let mut url = self.places.authorize.clone();
         url.query_pairs_mut()

@@ -114,6 +114,10 @@ impl OidcProvider {
         })
     }
 
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
     pub async fn authorization_url(&self, nonce: &str) -> Result<Url, ApiError> {
         let mut url = self.known(None).await?.discovery.authorization_endpoint;
         let mut query = url.query_pairs_mut();

@@ -123,14 +123,38 @@ pub async fn recent_user(
     principal: &Principal,
 ) -> Result<User, ApiError> {
     let user = live_user(state, connection, principal).await?;
+    require_recent(
+        state,
+        connection,
+        user.id,
+        principal.assurance,
+        principal.authenticated_at,
+    )
+    .await?;
+    Ok(user)
+}
+
+/// Refuses whoever has not just proved who they are, with a second factor if there is one.
+pub async fn require_recent(
+    state: &AppState,
+    connection: &mut AsyncPgConnection,
+    user_id: UserId,
+    assurance: Assurance,
+    authenticated_at: DateTime<Utc>,
+) -> Result<(), ApiError> {
     let has_one = modules::is_enabled(connection, modules::TWO_FACTOR).await?
-        && !methods_of(connection, user.id).await?.is_empty();
+        && !methods_of(connection, user_id).await?.is_empty();
     let least = match has_one {
         true => Assurance::Aal2,
         false => Assurance::Aal1,
     };
-    principal.require_authentication(least, RECENT, state.clock.now())?;
-    Ok(user)
+    if assurance >= least && state.clock.now() - authenticated_at <= RECENT {
+        return Ok(());
+    }
+    Err(ApiError::insufficient_authentication(
+        least.name(),
+        RECENT.num_seconds(),
+    ))
 }
 
 /// Your second factors.

@@ -130,6 +130,24 @@ pub async fn hold_back(
     }))
 }
 
+/// Whether a login with this credential waits, while the module is on.
+pub async fn is_waiting(
+    connection: &mut AsyncPgConnection,
+    secret_hash: &[u8],
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    if !modules::is_enabled(connection, modules::TWO_FACTOR).await? {
+        return Ok(false);
+    }
+    let waiting = pending_logins::table
+        .filter(pending_logins::secret_hash.eq(secret_hash))
+        .filter(pending_logins::expires_at.gt(now))
+        .select(pending_logins::id);
+    diesel::select(diesel::dsl::exists(waiting))
+        .get_result(connection)
+        .await
+}
+
 /// The pending login with this credential and its user, neither of which changes until the transaction ends. A user who was
 /// banned meanwhile, or has another password, has none.
 pub async fn lock(

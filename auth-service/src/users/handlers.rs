@@ -8,6 +8,7 @@ use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Json, Principal};
 use utoipa::ToSchema;
 
+use super::profile::{Profile, UserName};
 use super::{Email, Name, NewUser, User, queries};
 use crate::email_verification::Requirement;
 use crate::messages::{Channel, Content};
@@ -23,6 +24,15 @@ pub struct RegisterRequest {
     email: Email,
     password: Password,
     name: Name,
+}
+
+/// Who is to be a user, whatever API they came by.
+pub struct Registration {
+    pub email: Email,
+    pub password: Password,
+    pub name: Name,
+    pub user_name: Option<UserName>,
+    pub profile: Profile,
 }
 
 /// A user, as registration and `me` answer.
@@ -46,18 +56,38 @@ pub async fn register_user(
     state: web::Data<AppState>,
     body: Json<RegisterRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let result = register(&state, body.into_inner()).await;
-    metrics::counter!("auth_registrations_total", "outcome" => outcome_of(&result)).increment(1);
-    Ok(HttpResponse::Created().json(UserResponse { user: result? }))
-}
-
-async fn register(
-    state: &AppState,
-    RegisterRequest {
+    let RegisterRequest {
         email,
         password,
         name,
-    }: RegisterRequest,
+    } = body.into_inner();
+    let registration = Registration {
+        email,
+        password,
+        name,
+        user_name: None,
+        profile: Profile::default(),
+    };
+    let user = register(&state, registration).await?;
+    Ok(HttpResponse::Created().json(UserResponse { user }))
+}
+
+/// Registers a customer, whatever API they came by.
+pub async fn register(state: &AppState, registration: Registration) -> Result<User, ApiError> {
+    let result = insert_customer(state, registration).await;
+    metrics::counter!("auth_registrations_total", "outcome" => outcome_of(&result)).increment(1);
+    result
+}
+
+async fn insert_customer(
+    state: &AppState,
+    Registration {
+        email,
+        password,
+        name,
+        user_name,
+        profile,
+    }: Registration,
 ) -> Result<User, ApiError> {
     let hashing = state.hashing.reserve()?;
     hashing
@@ -68,6 +98,8 @@ async fn register(
         password_hash: hashing.hash(&password).await?,
         email,
         name,
+        user_name,
+        profile,
     };
     let now = state.clock.now();
     state

@@ -13,6 +13,7 @@ use shared::db::DbConfig;
 use shared::id::UserId;
 use shared::{ApiError, Clock, Db, FieldKeys};
 
+use super::profile::Profile;
 use super::{Email, Name, NewUser, queries};
 use crate::field_keys;
 use crate::passwords::foreign;
@@ -85,6 +86,8 @@ fn parse(line: &str) -> anyhow::Result<Imported> {
             id: UserId::new(),
             email: line.email,
             name: line.name,
+            user_name: None,
+            profile: Profile::default(),
             password_hash,
         },
         email_verified: line.email_verified,

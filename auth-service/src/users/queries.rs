@@ -8,8 +8,9 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::id::UserId;
 use shared::{ApiError, FieldKeys, Role};
 
+use super::profile::queries::user_name_taken;
 use super::{NewUser, Roles, StoredUser, User, email_indexes, email_taken, role_name};
-use crate::field_keys::{EMAIL, NAME, Protection};
+use crate::field_keys::{EMAIL, NAME, PROFILE, Protection, USER_NAME};
 use crate::schema::users;
 
 /// What a password is checked against.
@@ -38,6 +39,8 @@ pub async fn insert(
 ) -> Result<User, ApiError> {
     let (row, email, name) = (new.id.uuid(), new.email.as_str(), new.name.as_str());
     let roles = Roles(vec![Role::Customer]);
+    let user_name = new.user_name.as_ref().map(|name| name.as_str());
+    let profile = new.profile.to_text()?;
     let created_at = diesel::insert_into(users::table)
         .values((
             users::id.eq(new.id),
@@ -45,6 +48,10 @@ pub async fn insert(
             users::name.eq(protection.plaintext(name)),
             users::email_encrypted.eq(protection.encrypt(EMAIL, row, email)?),
             users::name_encrypted.eq(protection.encrypt(NAME, row, name)?),
+            users::user_name_encrypted.eq(user_name
+                .map(|name| protection.encrypt(USER_NAME, row, name))
+                .transpose()?),
+            users::profile_encrypted.eq(protection.encrypt(PROFILE, row, &profile)?),
             users::roles.eq(&roles),
             users::password_hash.eq(&new.password_hash),
             users::password_changed_at.eq(now),
@@ -58,9 +65,15 @@ pub async fn insert(
         .await
         .optional()?
         .ok_or_else(email_taken)?;
-    let mut indexes = email_indexes::of(protection, row, email)?;
+    let mut indexes = email_indexes::of(protection, row, EMAIL, email)?;
     if email_indexes::insert(connection, &mut indexes).await? < indexes.len() {
         return Err(email_taken());
+    }
+    if let Some(name) = user_name {
+        let mut indexes = email_indexes::of(protection, row, USER_NAME, name)?;
+        if email_indexes::insert(connection, &mut indexes).await? < indexes.len() {
+            return Err(user_name_taken());
+        }
     }
     // After the indexes are there: a row that `encrypt-fields` is moving from the one to the other is in one of them.
     if protection.reads_plaintext && has_plaintext(connection, new).await? {
@@ -70,8 +83,12 @@ pub async fn insert(
         id: new.id,
         email: email.to_owned(),
         name: name.to_owned(),
+        user_name: user_name.map(str::to_owned),
+        email_verified: false,
+        profile: new.profile.clone(),
         roles,
         created_at,
+        updated_at: created_at,
     })
 }
 
@@ -88,9 +105,9 @@ async fn has_plaintext(connection: &mut AsyncPgConnection, new: &NewUser) -> Que
 pub async fn find_credentials(
     connection: &mut AsyncPgConnection,
     keys: &FieldKeys,
-    email: &str,
+    login_name: &str,
 ) -> Result<Option<Credentials>, ApiError> {
-    let Some(user) = email_indexes::find_user(connection, keys, email).await? else {
+    let Some(user) = email_indexes::find_user(connection, keys, login_name).await? else {
         return Ok(None);
     };
     Ok(users::table
@@ -106,18 +123,6 @@ pub async fn find_active(connection: &mut AsyncPgConnection, id: UserId) -> Quer
         .find(id)
         .filter(users::status.eq("active"))
         .select(StoredUser::as_select())
-        .first(connection)
-        .await
-        .optional()
-}
-
-/// The user, if active; the row does not change until the transaction ends.
-pub async fn lock_active(connection: &mut AsyncPgConnection, id: UserId) -> QueryResult<Option<StoredUser>> {
-    users::table
-        .find(id)
-        .filter(users::status.eq("active"))
-        .select(StoredUser::as_select())
-        .for_no_key_update()
         .first(connection)
         .await
         .optional()

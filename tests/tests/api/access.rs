@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// Operations that need no token, and why. This list may only get shorter.
-const PUBLIC: [(&str, &str); 25] = [
+const PUBLIC: [(&str, &str); 26] = [
     (
         "GET /api/v1/auth/pictures/{picture_id}",
         "pages show pictures without a token",
@@ -85,6 +85,7 @@ const PUBLIC: [(&str, &str); 25] = [
         "the pending login is the credential",
     ),
     ("GET /.well-known/jwks.json", "public keys"),
+    ("GET /.well-known/trust-token-keys.json", "public keys"),
 ];
 
 /// What the operation answers to a user who does not own what it is about.
@@ -103,7 +104,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 85] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 94] = [
     ("PUT /api/v1/auth/me/picture", None, OnlyOwn),
     ("DELETE /api/v1/auth/me/picture", None, OnlyOwn),
     ("GET /api/v1/auth/social/accounts", None, OnlyOwn),
@@ -119,6 +120,39 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 85] = [
         Refused(422, "provider_disabled"),
     ),
     ("GET /api/v1/auth/me", None, OnlyOwn),
+    ("PATCH /api/v1/auth/me", Some(profile), OnlyOwn),
+    ("GET /api/v1/auth/sessions", None, OnlyOwn),
+    ("DELETE /api/v1/auth/sessions", None, OnlyOwn),
+    (
+        "DELETE /api/v1/auth/sessions/{session_id}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "GET /api/v1/auth/instance-settings",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "PATCH /api/v1/auth/instance-settings",
+        Some(profile),
+        Refused(403, "role_required"),
+    ),
+    (
+        "GET /api/v1/auth/bridge-secrets",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/auth/bridge-secrets",
+        Some(bridge_secret),
+        Refused(403, "role_required"),
+    ),
+    (
+        "DELETE /api/v1/auth/bridge-secrets/{bridge_secret_id}",
+        None,
+        Refused(403, "role_required"),
+    ),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
         "POST /api/v1/auth/password/change",
@@ -411,6 +445,7 @@ struct Owned {
     transfer_id: String,
     hold_id: String,
     schedule_id: String,
+    session_id: String,
     webhook_endpoint_id: String,
     passkey_id: String,
     key: String,
@@ -433,6 +468,7 @@ impl Owned {
             .post_with_key("/api/v1/transfer-schedules", &new_key(), schedule)
             .await
             .must_be(201);
+        let session = owner.get("/api/v1/auth/sessions").await.must_be(200);
         let endpoint = json!({ "url": "http://127.0.0.1:9/owned" });
         let endpoint = owner
             .post("/api/v1/webhook-endpoints", endpoint)
@@ -452,6 +488,7 @@ impl Owned {
             owner,
             passkey_id: passkey["id"].as_str().unwrap().to_owned(),
             webhook_endpoint_id: endpoint["id"].as_str().unwrap().to_owned(),
+            session_id: session["sessions"][0]["id"].as_str().unwrap().to_owned(),
             account_id,
             other_account_id,
             transfer_id: made["id"].as_str().unwrap().to_owned(),
@@ -469,6 +506,8 @@ impl Owned {
             .replace("{hold_id}", &self.hold_id)
             .replace("{schedule_id}", &self.schedule_id)
             .replace("{webhook_endpoint_id}", &self.webhook_endpoint_id)
+            .replace("{session_id}", &self.session_id)
+            .replace("{bridge_secret_id}", "bsec_01h455vb4pex5vsknk084sn02q")
             .replace("{key}", &self.key)
             .replace("{name}", "two-factor")
             .replace("{method}", "totp")
@@ -593,6 +632,14 @@ fn replay(_: &Owned) -> Value {
 
 fn batch(owned: &Owned) -> Value {
     json!({ "mode": "atomic", "items": [{ "key": new_key(), "transfer": transfer(owned) }] })
+}
+
+fn profile(_: &Owned) -> Value {
+    json!({})
+}
+
+fn bridge_secret(_: &Owned) -> Value {
+    json!({ "name": "Shop", "kind": "server" })
 }
 
 fn payment(owned: &Owned) -> Value {

@@ -515,3 +515,152 @@ async fn an_account_is_linked_to_one_user_and_given_up_unless_it_is_the_last_way
     assert_eq!(statuses, [204, 409], "{one} {other}");
     platform.stop().await.unwrap();
 }
+
+/// Row 1.7 of the contract with programs for Flowless.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_for_flowless_log_in_by_a_provider() {
+    let (platform, provider) = start(&[]).await;
+    let client = platform.client();
+    let providers = client.get("/auth/social/providers").await.must_be(200);
+    let google = &providers["providers"][0];
+    assert_eq!(
+        google["loginUrl"],
+        "http://localhost:8080/auth/social/google/login"
+    );
+    assert_eq!(
+        google["redirect_uri"],
+        "http://localhost:8080/auth/social/google/callback"
+    );
+    assert_eq!(providers["data"]["providers"], providers["providers"]);
+    assert_eq!(providers["allProviders"].as_array().unwrap().len(), 6);
+
+    let send = async |method: Method, path: &str, headers: &[(&str, &str)], body: Option<Value>| {
+        let request = headers
+            .iter()
+            .fold(client.request(method, path), |request, (name, value)| {
+                request.header(*name, *value)
+            });
+        client
+            .send(match body {
+                Some(body) => request.json(&body),
+                None => request,
+            })
+            .await
+    };
+    let begin = async |path: &str, accept: &str| {
+        let answer = send(Method::GET, path, &[("accept", accept)], None).await;
+        let cookie = answer
+            .header("set-cookie")
+            .unwrap()
+            .split(';')
+            .next()
+            .unwrap()
+            .to_owned();
+        let location = answer.header("location").map(str::to_owned);
+        let url = location.unwrap_or_else(|| text_of(&answer.body, "url"));
+        let state = Url::parse(&url).unwrap();
+        let state = state
+            .query_pairs()
+            .find(|(name, _)| name == "state")
+            .unwrap()
+            .1
+            .into_owned();
+        (answer, url, state, cookie)
+    };
+    let (begun, url, state, cookie) = begin("/auth/social/google/login", "application/json").await;
+    assert_eq!(begun.must_be(200)["login_url"], json!(url));
+    let path = format!(
+        "/auth/social/google/callback?code={}&state={state}",
+        provider.agree(&url, &PERSON)
+    );
+    let refused = send(Method::GET, &path, &[], None).await;
+    assert_eq!(
+        (refused.status, &refused.body["success"]),
+        (401, &json!(false)),
+        "{refused}"
+    );
+    let login = send(Method::GET, &path, &[("cookie", &cookie)], None)
+        .await
+        .must_be(200);
+    assert_eq!(login["loginType"], "social_auth");
+    assert_eq!(
+        (&login["provider"], &login["data"]["success"]),
+        (&json!("google"), &json!(true))
+    );
+    let session = text_of(&login, "session_id");
+
+    let (begun, url, state, cookie) = begin("/auth/social/google?redirect=x", "text/html").await;
+    assert_eq!(begun.status, 302);
+    let path = format!(
+        "/auth/social/google/callback?code={}&state={state}",
+        provider.agree(&url, &PERSON)
+    );
+    let headers = [("cookie", cookie.as_str()), ("accept", "text/html")];
+    let back = send(Method::GET, &path, &headers, None).await;
+    assert_eq!(back.status, 302, "{back}");
+    let page = back.header("location").unwrap();
+    assert!(
+        page.ends_with("/auth/login?social_login=success&provider=google"),
+        "{page}"
+    );
+    let cookie = back.header("set-cookie").unwrap();
+    assert!(
+        cookie.starts_with("session_id=ses_") && cookie.contains("HttpOnly"),
+        "{cookie}"
+    );
+    let again = send(Method::GET, &path, &headers, None).await;
+    let page = again.header("location").unwrap();
+    assert!(
+        page.ends_with("social_login=error&provider=google&error=social_login_failed"),
+        "{page}"
+    );
+
+    let now = platform.clock.now().timestamp();
+    let id_token = provider.id_token(&claims(&PERSON, None, now));
+    for (path, body) in [
+        ("/auth/social/google/login-api", json!({ "idToken": id_token })),
+        (
+            "/auth/social/login",
+            json!({ "provider": "google", "id_token": id_token, "access_token": null }),
+        ),
+        (
+            "/auth/social/github/login-api",
+            json!({ "access_token": provider.lend(&PERSON, CLIENT_ID) }),
+        ),
+    ] {
+        let login = send(Method::POST, path, &[], Some(body)).await.must_be(200);
+        assert_eq!(login["loginType"], "social_auth_api", "{path}");
+        assert_eq!(login["data"]["user"]["email"], ADA);
+    }
+
+    let own = [("x-session-id", session.as_str())];
+    let accounts = send(Method::GET, "/auth/social/accounts", &own, None)
+        .await
+        .must_be(200);
+    let listed = accounts["accounts"].as_array().unwrap();
+    assert_eq!(listed.len(), 2, "{accounts}");
+    for member in [
+        "id",
+        "user_id",
+        "provider",
+        "provider_user_id",
+        "email",
+        "linked_at",
+        "created_at",
+    ] {
+        assert!(listed[0][member].is_string(), "{member} of {accounts}");
+    }
+    let unlink = "/auth/social/unlink/github";
+    send(Method::DELETE, unlink, &own, None).await.must_be(200);
+    let last = send(Method::DELETE, "/auth/social/accounts/google", &own, None).await;
+    assert_eq!((last.status, last.code()), (409, "LAST_LOGIN_METHOD"), "{last}");
+    let body =
+        json!({ "provider": "github", "access_token": provider.lend(&PERSON, CLIENT_ID), "id_token": null });
+    send(Method::POST, "/auth/social/link", &own, Some(body))
+        .await
+        .must_be(200);
+    send(Method::DELETE, "/auth/social/accounts/google", &own, None)
+        .await
+        .must_be(200);
+    platform.stop().await.unwrap();
+}

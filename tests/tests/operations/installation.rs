@@ -81,6 +81,7 @@ impl Installation {
             .processes(PROGRAM)
             .on(Arc::clone(&self.server), DATABASE)
             .set(Service::Auth, "FRONTEND_URL", "https://app.example.com")
+            .set(Service::Auth, "API_BASE_URL", "https://api.example.com")
             .set(Service::Auth, "MAIL_FROM", "no-reply@example.com");
         for service in Service::ALL {
             for (name, file) in self.mounted(service) {

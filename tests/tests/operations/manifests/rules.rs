@@ -805,18 +805,22 @@ fn variables_are_known(manifests: &Manifests) -> Vec<String> {
 }
 
 /// What is told by a file only.
-pub const SECRET_VARIABLES: [&str; 12] = [
+pub const SECRET_VARIABLES: [&str; 16] = [
     "ADMIN_DATABASE_URL",
     "BLIND_INDEX_KEYS",
+    "BRIDGE_SECRETS",
     "CHECKPOINT_SIGNING_KEY",
     "DATABASE_URL",
     "FIELD_KEYS",
     "MIGRATION_DATABASE_URL",
     "NEXT_SIGNING_KEY",
     "PREVIOUS_SIGNING_KEY",
+    "REDIS_URL",
     "SERVICE_SECRETS",
     "SIGNING_KEY",
+    "SMS_GATEWAY_TOKEN",
     "SMTP_URL",
+    "SOCIAL_AUTH",
     "WEBHOOK_KEYS",
 ];
 
