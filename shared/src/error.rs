@@ -81,7 +81,7 @@ pub struct ApiError {
     retryable: bool,
     denial: Option<Denial>,
     /// `WWW-Authenticate` of a 401, when it says more than that a token is needed.
-    challenge: Option<String>,
+    challenge: Option<Box<str>>,
     source: Option<anyhow::Error>,
 }
 
@@ -135,9 +135,10 @@ impl ApiError {
             "Prove again who you are: POST /api/v1/auth/step-up gives a token that is enough for this.";
         let mut error = Self::unauthorized("insufficient_user_authentication", detail)
             .denied(Denial::InsufficientAuthentication);
-        error.challenge = Some(format!(
+        let challenge = format!(
             r#"Bearer error="insufficient_user_authentication", error_description="{detail}", acr_values="{acr}", max_age="{max_age_s}""#
-        ));
+        );
+        error.challenge = Some(challenge.into());
         error
     }
 
