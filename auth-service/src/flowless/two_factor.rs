@@ -38,7 +38,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
 
 /// Who asks: somebody in a session, or in a login that waits, by the hash of its credential.
 enum Caller {
-    Session(Valid),
+    Session(Box<Valid>),
     Waiting(Vec<u8>),
 }
 
@@ -48,7 +48,8 @@ impl Caller {
         if is_waiting(state, credential).await? {
             return Ok(Self::Waiting(sha256(credential)));
         }
-        session_of(state, Some(credential)).await.map(Self::Session)
+        let valid = session_of(state, Some(credential)).await?;
+        Ok(Self::Session(Box::new(valid)))
     }
 
     /// What codes are bound to that this caller has sent.
