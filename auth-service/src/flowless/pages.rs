@@ -15,6 +15,7 @@ use crate::one_time_tokens::PresentedToken;
 use crate::passwordless::log_in_by_link;
 use crate::passwords::{Password, reset};
 use crate::sessions::Client;
+use crate::sessions::login::Login;
 use crate::state::AppState;
 
 pub fn configure(config: &mut web::ServiceConfig) {
@@ -139,7 +140,10 @@ async fn log_in(state: web::Data<AppState>, request: HttpRequest, sent: web::For
     let token = PresentedToken::new(&sent.token);
     match log_in_by_link(&state, Client::of(&request), &token).await {
         Ok(login) => {
-            let mut answer = told("Logged in", "You are logged in.");
+            let mut answer = match &login {
+                Login::Session(_) => told("Logged in", "You are logged in."),
+                Login::Pending(_) => told("One step left", "Your second factor is needed to log in."),
+            };
             reply::session_cookie(&mut answer, &login);
             answer
         }
