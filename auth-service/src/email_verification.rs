@@ -116,10 +116,11 @@ pub async fn verify(state: &AppState, token: &PresentedToken) -> Result<User, Ap
         .db
         .transaction("verify_email", async |connection| {
             let (keys, purpose) = (&state.field_keys, Purpose::EmailVerification);
-            let Some(user) = one_time_tokens::consume(connection, keys, purpose, token, now).await? else {
+            let Some(mut user) = one_time_tokens::consume(connection, keys, purpose, token, now).await?
+            else {
                 return Ok(None);
             };
-            set_verified(connection, &user, now).await?;
+            set_verified(connection, &mut user, now).await?;
             one_time_tokens::forget(connection, user.id, purpose).await?;
             Ok(Some(user.decrypt(keys)?))
         })
@@ -134,11 +135,12 @@ pub async fn verify(state: &AppState, token: &PresentedToken) -> Result<User, Ap
 /// Notes that the user reads what is sent to the e-mail.
 pub async fn set_verified(
     connection: &mut AsyncPgConnection,
-    user: &StoredUser,
+    user: &mut StoredUser,
     now: DateTime<Utc>,
 ) -> Result<(), ApiError> {
     if user.email_verified_at.is_none() {
         users::queries::set_email_verified(connection, user.id, now).await?;
+        user.email_verified_at = Some(now);
     }
     Ok(())
 }

@@ -232,10 +232,11 @@ async fn log_in(
         .db
         .transaction("log_in_by_mail", async |connection| {
             let protection = field_keys::queries::begin_writing(connection, keys).await?;
-            let Some(user) = one_time_tokens::consume(connection, keys, purpose, token, now).await? else {
+            let Some(mut user) = one_time_tokens::consume(connection, keys, purpose, token, now).await?
+            else {
                 return Ok(None);
             };
-            take_over(state, connection, &user, now).await?;
+            take_over(state, connection, &mut user, now).await?;
             let client = client.clone();
             let methods = &[Method::Mail];
             let login = login::begin(state, connection, &protection, user, client, methods, now).await?;
@@ -248,7 +249,7 @@ async fn log_in(
 pub async fn take_over(
     state: &AppState,
     connection: &mut AsyncPgConnection,
-    user: &StoredUser,
+    user: &mut StoredUser,
     now: DateTime<Utc>,
 ) -> Result<(), ApiError> {
     if user.email_verified_at.is_some() {

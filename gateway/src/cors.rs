@@ -1,5 +1,6 @@
 //! Cross-origin requests of browser apps whose origin is in `CORS_ORIGINS`. Others get no CORS headers, so their browsers
-//! keep the answer from them. Credentials are bearer tokens, so cookies are not allowed across origins.
+//! keep the answer from them. Credentials are bearer tokens, so cookies are not allowed across origins, but for programs of
+//! Flowless, which send them along with everything.
 
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -7,8 +8,8 @@ use actix_web::{HttpResponse, ResponseError};
 use shared::ApiError;
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-const ALLOWED_HEADERS: &str =
-    "Authorization, Content-Type, Idempotency-Key, X-Device-Token, X-Request-Id, Traceparent";
+const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, X-Request-Id, X-Session-ID, \
+     X-Bridge-Secret, X-Device-ID, X-Device-Token, Traceparent";
 const EXPOSED_HEADERS: &str =
     "RateLimit, RateLimit-Policy, Retry-After, Idempotent-Replayed, WWW-Authenticate, X-Request-Id, Location";
 const PREFLIGHT_VARY: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
@@ -50,8 +51,8 @@ impl Cors {
         Some(answer.finish())
     }
 
-    /// Lets the page at `origin` read the answer, if it is allowed.
-    pub fn write_to(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+    /// Lets the page at `origin` read the answer, if it is allowed, and with `cookies` send the user's.
+    pub fn write_to(&self, origin: Option<&HeaderValue>, cookies: bool, headers: &mut HeaderMap) {
         if self.origins.is_empty() {
             return;
         }
@@ -62,6 +63,10 @@ impl Cors {
         }
         if let Some(origin) = origin.filter(|origin| self.origins.contains(origin)) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            if cookies {
+                let allowed = HeaderValue::from_static("true");
+                headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, allowed);
+            }
             headers.insert(
                 header::ACCESS_CONTROL_EXPOSE_HEADERS,
                 HeaderValue::from_static(EXPOSED_HEADERS),
@@ -117,7 +122,7 @@ mod tests {
         let cors = Cors::parse(&["https://app.example.com".to_owned()]).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-        cors.write_to(None, &mut headers);
+        cors.write_to(None, false, &mut headers);
         assert_eq!(headers.get_all(header::VARY).count(), 2);
     }
 }

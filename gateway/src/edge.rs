@@ -9,7 +9,7 @@ use actix_web::{HttpResponse, ResponseError, web};
 use shared::ApiError;
 
 use crate::state::Gateway;
-use crate::{docs, request_target};
+use crate::{docs, request_target, routes};
 
 const API_DEFAULTS: Defaults = Defaults {
     csp: "default-src 'none'; frame-ancestors 'none'",
@@ -31,6 +31,7 @@ pub async fn layer<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let origin = request.headers().get(header::ORIGIN).cloned();
+    let cookies = routes::is_of_flowless(request.path());
     let defaults = if docs::owns(request.path()) {
         docs::DEFAULTS
     } else {
@@ -42,7 +43,7 @@ pub async fn layer<B: MessageBody + 'static>(
     };
     let headers = response.headers_mut();
     write_security_headers(defaults, headers);
-    gateway.cors.write_to(origin.as_ref(), headers);
+    gateway.cors.write_to(origin.as_ref(), cookies, headers);
     Ok(response)
 }
 

@@ -95,17 +95,10 @@ pub enum Access {
 
 /// Which service answers `path`, and what the gateway asks for before.
 pub fn find(path: &str) -> Option<(Service, Access)> {
-    let below = |prefix: &&str| {
-        path.strip_prefix(prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    let (_, service) = TABLE.into_iter().find(|(prefix, _)| below(prefix))?;
+    let (_, service) = TABLE.into_iter().find(|(prefix, _)| is_below(prefix, path))?;
     let access = if CREDENTIALS.contains(&path) || is_social_login(path) {
         Access::Credentials
-    } else if PUBLIC.contains(&path)
-        || path.starts_with(PICTURES)
-        || FLOWLESS.iter().any(|prefix| below(prefix))
-    {
+    } else if PUBLIC.contains(&path) || path.starts_with(PICTURES) || is_of_flowless(path) {
         Access::Public
     } else {
         Access::Token
@@ -119,6 +112,16 @@ fn is_social_login(path: &str) -> bool {
         .strip_prefix("/api/v1/auth/social/")
         .and_then(|rest| rest.split_once('/'));
     step.is_some_and(|(_, step)| matches!(step, "login" | "callback" | "token"))
+}
+
+fn is_below(prefix: &str, path: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether programs for Flowless ask this.
+pub fn is_of_flowless(path: &str) -> bool {
+    FLOWLESS.iter().any(|prefix| is_below(prefix, path))
 }
 
 /// The most bytes that a body for `path` may have.

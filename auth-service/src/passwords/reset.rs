@@ -158,12 +158,13 @@ async fn set_password(
         .transaction("reset_password", async |connection| {
             let protection = field_keys::queries::begin_writing(connection, keys).await?;
             let purpose = Purpose::PasswordReset;
-            let Some(user) = one_time_tokens::consume(connection, keys, purpose, token, now).await? else {
+            let Some(mut user) = one_time_tokens::consume(connection, keys, purpose, token, now).await?
+            else {
                 return Ok(None);
             };
             users::queries::reset_password(connection, user.id, hash, now).await?;
             // Whoever has the token reads what is sent to the e-mail.
-            email_verification::set_verified(connection, &user, now).await?;
+            email_verification::set_verified(connection, &mut user, now).await?;
             let revoked = sessions::queries::revoke_all(connection, user.id, None, now).await?;
             for purpose in [Purpose::PasswordReset, Purpose::LoginLink, Purpose::LoginCode] {
                 one_time_tokens::forget(connection, user.id, purpose).await?;

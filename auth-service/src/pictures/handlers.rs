@@ -193,7 +193,7 @@ pub async fn remove_picture(
 /// A picture. It never changes: another one has another id.
 #[utoipa::path(
     tag = "auth",
-    params(("picture_id" = PictureId, Path)),
+    params(("picture_id" = String, Path, description = "The id of the picture")),
     responses(
         (status = 200, description = "The picture, as PNG or JPEG", content_type = "image/jpeg", body = Vec<u8>),
         (status = 404, description = "`not_found`: there is none any more", body = Problem, content_type = "application/problem+json"),

@@ -34,6 +34,8 @@ const USER_LIFETIME: Duration = Duration::minutes(10);
 pub const KEEP_CHANGES: Duration = Duration::minutes(15);
 const MAX_ENTRIES: usize = 50_000;
 
+const PRUNE_EVERY: StdDuration = StdDuration::from_secs(60);
+
 const POLL: StdDuration = StdDuration::from_millis(500);
 /// What is kept is used for this long after the changes were read the last time.
 const TRUSTED_FOR: StdDuration = StdDuration::from_secs(2);
@@ -79,6 +81,7 @@ struct Changes {
     by_key: HashMap<Vec<u8>, (Xid, Instant)>,
     /// The oldest transaction that had not ended when the changes were read last, and when that was.
     read: Option<(Xid, Instant)>,
+    pruned_at: Option<Instant>,
 }
 
 #[derive(QueryableByName)]
@@ -145,9 +148,11 @@ impl SessionCache {
             as_of,
             read_at,
         };
-        self.write(SESSION, &hex(hash), &session, SESSION_LIFETIME).await;
-        self.write(USER, &user.value.id.uuid().to_string(), &user, USER_LIFETIME)
-            .await;
+        let (session_key, user_key) = (hex(hash), user.value.id.uuid().to_string());
+        tokio::join!(
+            self.write(SESSION, &session_key, &session, SESSION_LIFETIME),
+            self.write(USER, &user_key, &user, USER_LIFETIME),
+        );
         self.sessions.insert(*hash, session);
         self.users.insert(user.value.id.uuid(), user);
     }
@@ -209,10 +214,13 @@ impl SessionCache {
         if let Some(oldest_running) = oldest_running {
             changes.read = Some((oldest_running, asked_at));
         }
-        let keep = KEEP_CHANGES.to_std().unwrap_or_default();
-        changes
-            .by_key
-            .retain(|_, (_, heard_at)| heard_at.elapsed() < keep);
+        if changes.pruned_at.is_none_or(|at| at.elapsed() > PRUNE_EVERY) {
+            let keep = KEEP_CHANGES.to_std().unwrap_or_default();
+            changes
+                .by_key
+                .retain(|_, (_, heard_at)| heard_at.elapsed() < keep);
+            changes.pruned_at = Some(asked_at);
+        }
         Ok(())
     }
 

@@ -83,8 +83,8 @@ async fn claim(
         let detail = "There is already a user with this e-mail. Log in, and link the account.";
         return Err(ApiError::conflict("email_taken", detail));
     }
-    let user = lock(connection, user).await?;
-    passwordless::take_over(state, connection, &user, now).await?;
+    let mut user = lock(connection, user).await?;
+    passwordless::take_over(state, connection, &mut user, now).await?;
     Ok(user.id)
 }
 

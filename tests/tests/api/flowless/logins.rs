@@ -94,7 +94,7 @@ async fn a_registration_that_is_wrong_is_told_in_the_words_that_clients_show() {
         .await;
     assert_eq!(short.status, 400, "{short}");
     assert!(
-        text(&short.body["error"]).contains("at least 8 characters"),
+        text(&short.body["error"]).contains("at least 15 characters"),
         "{short}"
     );
     let no_object = program
@@ -158,6 +158,56 @@ async fn an_instance_may_ask_for_a_bridge_secret_at_registration() {
         let backend = program.with("x-bridge-secret", secret);
         assert_login(&backend.post(path, body(name)).await.must_be(200));
     }
+    platform.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_app_of_an_allowed_origin_sends_its_cookie_and_headers() {
+    let app = "https://app.example.com";
+    let builder = Platform::builder().set(platform::Service::Gateway, "CORS_ORIGINS", app);
+    let platform = builder.start().await.unwrap();
+    let program = Program::new(&platform);
+    for (origin, path, allowed) in [
+        (app, "/auth/login", true),
+        (app, "/bridge/validate", true),
+        (app, "/api/v1/auth/login", false),
+        ("https://evil.example.com", "/auth/login", false),
+    ] {
+        let browser = program
+            .with("origin", origin)
+            .with("access-control-request-method", "POST")
+            .with("access-control-request-headers", "content-type,x-session-id");
+        let answer = browser.send(Method::OPTIONS, path, None).await;
+        let credentials = answer.header("access-control-allow-credentials");
+        assert_eq!(credentials, allowed.then_some("true"), "{answer}");
+        if allowed {
+            assert_eq!(
+                answer.header("access-control-allow-origin"),
+                Some(app),
+                "{answer}"
+            );
+            let headers = answer
+                .header("access-control-allow-headers")
+                .unwrap()
+                .to_lowercase();
+            for header in [
+                "content-type",
+                "x-session-id",
+                "x-bridge-secret",
+                "authorization",
+                "x-device-id",
+            ] {
+                assert!(headers.contains(header), "{header} is not in {headers}");
+            }
+        }
+    }
+    let browser = program.with("origin", app);
+    let answer = browser.get("/auth/validation").await;
+    assert_eq!(
+        answer.header("access-control-allow-credentials"),
+        Some("true"),
+        "{answer}"
+    );
     platform.stop().await.unwrap();
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Manifests;
 
 /// Every port that anything here listens on, and one that nothing does.
-const PORTS: [u16; 9] = [53, 443, 5432, 6379, 8080, 8081, 8082, 8083, 8084];
+const PORTS: [u16; 11] = [53, 443, 465, 587, 5432, 6379, 8080, 8081, 8082, 8083, 8084];
 
 /// From, to, port.
 pub type Arrow = (String, String, u16);
