@@ -52,4 +52,5 @@ BEGIN
     RETURN 0;
 END $$;
 
+GRANT EXECUTE ON FUNCTION invalidate_caches(uuid) TO auth_runtime;
 REVOKE INSERT, UPDATE ON cache_invalidations FROM auth_runtime;

@@ -34,7 +34,6 @@ pub async fn apply(
 ) -> Result<User, ApiError> {
     let (row, mut user) = (user.id.uuid(), user);
     user.profile = user.profile.merged(&change.profile)?;
-    user.updated_at = now;
     if let Some(name) = &change.name {
         name.as_str().clone_into(&mut user.name);
     }
@@ -74,7 +73,7 @@ pub async fn apply(
     let profile = user.profile.to_text()?;
     let user_name = user.user_name.as_ref();
     let user_name = user_name.map(|name| protection.encrypt(USER_NAME, row, name));
-    diesel::update(users::table.find(user.id))
+    user.updated_at = diesel::update(users::table.find(user.id))
         .set((
             users::email.eq(protection.plaintext(&user.email)),
             users::name.eq(protection.plaintext(&user.name)),
@@ -84,7 +83,9 @@ pub async fn apply(
             users::profile_encrypted.eq(protection.encrypt(PROFILE, row, &profile)?),
             users::updated_at.eq(now),
         ))
-        .execute(connection)
+        // As the database keeps it: to the microsecond.
+        .returning(users::updated_at)
+        .get_result(connection)
         .await?;
     Ok(user)
 }

@@ -22,7 +22,7 @@ async fn each_client_registers_in_its_own_words() {
         ),
         (
             "/auth/register",
-            json!({ "email": "PY@Example.com", "name": "C", "last_name": "L", "user_name": "py", "phone": "+1 2" }),
+            json!({ "email": "PY@Example.com", "name": "C", "last_name": "L", "user_name": "python", "phone": "+1 2" }),
         ),
         (
             "/auth/register/public",

@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY email_indexes_user_id;

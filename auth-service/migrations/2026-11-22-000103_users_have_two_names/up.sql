@@ -1,0 +1,3 @@
+-- A user name is found as an e-mail is.
+ALTER TABLE email_indexes DROP CONSTRAINT email_indexes_user_id_key_number_key;
+COMMENT ON TABLE email_indexes IS 'Finds users by e-mail or user name, and keeps two from having the same: the HMAC-SHA-256 of it under each blind-index key that is filling or active in field_keys.';
