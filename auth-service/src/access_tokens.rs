@@ -55,6 +55,18 @@ impl SigningKeys {
         roles: &[Role],
         now: DateTime<Utc>,
     ) -> anyhow::Result<String> {
+        self.issue_until(user_id, session_id, roles, now, now + LIFETIME)
+    }
+
+    /// For what ends earlier than a token's lifetime from now.
+    pub fn issue_until(
+        &self,
+        user_id: UserId,
+        session_id: SessionId,
+        roles: &[Role],
+        now: DateTime<Utc>,
+        expires_at: DateTime<Utc>,
+    ) -> anyhow::Result<String> {
         let claims = AccessTokenClaims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
@@ -63,7 +75,7 @@ impl SigningKeys {
             roles: roles.to_vec(),
             jti: AccessTokenId::new(),
             iat: now.timestamp(),
-            exp: (now + LIFETIME).timestamp(),
+            exp: expires_at.timestamp(),
             amr: vec!["pwd".to_owned()],
         };
         let mut header = Header::new(Algorithm::EdDSA);

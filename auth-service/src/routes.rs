@@ -3,7 +3,7 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{access_tokens, passwords, sessions, users};
+use crate::{access_tokens, passwords, revocations, sessions, token_exchange, users};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -13,7 +13,9 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(sessions::handlers::log_out)
         .service(passwords::handlers::change_password)
         .service(users::handlers::get_me)
-        .service(access_tokens::get_jwks);
+        .service(access_tokens::get_jwks)
+        .service(token_exchange::exchange_credential)
+        .service(revocations::list_revocations);
 }
 
 pub fn document() -> OpenApi {

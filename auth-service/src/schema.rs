@@ -33,6 +33,22 @@ diesel::table! {
         session_id -> Uuid,
         created_at -> Timestamptz,
         used_at -> Nullable<Timestamptz>,
+        successor_sealed -> Nullable<Bytea>,
+    }
+}
+
+diesel::table! {
+    revocation_feed (id) {
+        id -> Bool,
+        last -> Int8,
+    }
+}
+
+diesel::table! {
+    revocations (number) {
+        number -> Int8,
+        id -> Uuid,
+        revoked_at -> Timestamptz,
     }
 }
 
@@ -78,6 +94,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     field_keys,
     login_attempts,
     refresh_tokens,
+    revocation_feed,
+    revocations,
     sessions,
     users,
 );

@@ -1,12 +1,13 @@
 //! Sessions: a login and what keeps it alive.
 //!
 //! A session has a credential (`ses_…`), given out once, and a refresh token (`rt_…`) that is replaced with each use; the
-//! database knows only their SHA-256, which is enough because both are random. A refresh token that comes a second time
-//! was stolen, from the user or by the user's thief, so the session ends. Access tokens outlive their session by at most
+//! database knows only their SHA-256, which is enough because both are random. A refresh token that comes a second time,
+//! later or from another client, was stolen, from the user or by the user's thief, so the session ends. Access tokens outlive their session by at most
 //! their five minutes in other services; this one looks at the session.
 
 pub mod handlers;
 pub mod queries;
+pub mod refresh_token;
 
 use std::net::IpAddr;
 
@@ -16,14 +17,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Duration, Utc};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer};
 use shared::{ApiError, Denial};
-use utoipa::ToSchema;
 
 /// A session ends this long after its login, however much it is used.
 const LIFETIME: Duration = Duration::days(30);
 /// A session ends when it was not used for this long.
-const IDLE_LIFETIME: Duration = Duration::days(7);
+pub const IDLE_LIFETIME: Duration = Duration::days(7);
 
 const SECRET_BYTES: usize = 32;
 const SESSION_PREFIX: &str = "ses_";
@@ -49,6 +48,11 @@ impl Secret {
         Ok(Self(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)).into()))
     }
 
+    /// One that was made before.
+    pub fn from_text(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// What the database keeps.
     pub fn hash(&self) -> Vec<u8> {
         sha256(self.0.expose_secret())
@@ -63,18 +67,6 @@ impl Secret {
 pub fn sha256(text: &str) -> Vec<u8> {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     digest.as_ref().to_vec()
-}
-
-/// A refresh token that a client presented; only its hash is kept. Any text is one, known or unknown.
-#[derive(Debug, ToSchema)]
-#[schema(value_type = String, format = Password, example = "rt_B3ZKQ0mXk0o2l8m4y1m9c6Jk7XQ9gq0aVJcYb3n5s2E")]
-pub struct PresentedRefreshToken(Vec<u8>);
-
-impl<'de> Deserialize<'de> for PresentedRefreshToken {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Ok(Self(sha256(&text)))
-    }
 }
 
 /// Until when a session lasts that began at `created_at` and is used `now`, if it is not used again.
@@ -132,13 +124,6 @@ mod tests {
         assert!(one.reveal().starts_with("ses_") && one.reveal().len() == 4 + 43);
         assert!(Secret::refresh_token().unwrap().reveal().starts_with("rt_"));
         assert_eq!(one.hash(), sha256(&one.reveal()));
-    }
-
-    #[test]
-    fn a_presented_token_keeps_nothing_that_works() {
-        let token: PresentedRefreshToken = serde_json::from_value("rt_hunter2".into()).unwrap();
-        assert_eq!(token.0, sha256("rt_hunter2"));
-        assert!(!format!("{token:?}").contains("hunter2"));
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub fn start() {
         "auth_refresh_token_reuses_total",
         "Refresh tokens that came a second time: each is a theft, or a client that does not store the next one",
     );
+    telemetry::counter(
+        "auth_refresh_token_repeats_total",
+        "Refresh tokens that came again at once from the same client, and got the same answer",
+    );
     describe_counter!(
         "auth_sessions_revoked_total",
         "Sessions ended before their time, by reason"

@@ -1,9 +1,9 @@
 //! The table of what is reachable from outside. Nothing else of a service is: not `/internal`, not its `/metrics`.
 
 use actix_web::guard::{GuardContext, fn_guard};
+use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Bytes, Data, ServiceConfig};
-use shared::access_token::AccessTokenVerifier;
 
 use crate::state::Gateway;
 use crate::{docs, edge, proxy};
@@ -37,11 +37,8 @@ const TABLE: [(&str, Service); 15] = [
 const TRANSFER_BATCHES: &str = "/api/v1/transfer-batches";
 
 /// Attempts at a credential: without an access token, and under the strictest limit.
-const CREDENTIALS: [&str; 3] = [
-    "/api/v1/auth/login",
-    "/api/v1/auth/refresh",
-    "/api/v1/auth/register",
-];
+const CREDENTIALS: [&str; 3] = ["/api/v1/auth/login", REFRESH, "/api/v1/auth/register"];
+pub const REFRESH: &str = "/api/v1/auth/refresh";
 
 /// What else needs no access token. The method is not looked at: the service answers a wrong one with 405.
 const PUBLIC: [&str; 1] = ["/.well-known/jwks.json"];
@@ -73,6 +70,11 @@ pub fn find(path: &str) -> Option<(Service, Access)> {
     Some((service, access))
 }
 
+/// Whether a request changes something in the ledger.
+pub fn moves_money(service: Service, method: &Method) -> bool {
+    service == Service::Transactions && !method.is_safe()
+}
+
 /// The most bytes that a body for `path` may have.
 pub fn max_body_bytes(path: &str) -> usize {
     match path {
@@ -82,16 +84,10 @@ pub fn max_body_bytes(path: &str) -> usize {
 }
 
 /// Registers everything but the operational endpoints, inside the layer that makes requests strict and answers safe.
-pub fn configure(
-    config: &mut ServiceConfig,
-    gateway: &Data<Gateway>,
-    verifier: &Data<AccessTokenVerifier>,
-    document: &Bytes,
-) {
+pub fn configure(config: &mut ServiceConfig, gateway: &Data<Gateway>, document: &Bytes) {
     let mut scope = web::scope("")
         .guard(fn_guard(is_not_operational))
-        .app_data(Data::clone(gateway))
-        .app_data(Data::clone(verifier));
+        .app_data(Data::clone(gateway));
     // A resource each, although one function serves them all, so that metrics tell them apart.
     for (prefix, _) in TABLE {
         scope = scope

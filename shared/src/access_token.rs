@@ -202,11 +202,18 @@ fn decoding_keys(set: &JwkSet) -> HashMap<String, DecodingKey> {
     set.keys.iter().filter_map(usable).collect()
 }
 
-fn unavailable() -> ApiError {
+/// 503: who is asking cannot be told right now.
+pub fn unavailable() -> ApiError {
     ApiError::unavailable(
         "authentication_unavailable",
         "Tokens cannot be checked right now. Try again shortly.",
     )
+}
+
+/// 401: nobody says who they are.
+pub fn missing_token() -> ApiError {
+    let detail = "Send `Authorization: Bearer <access_token>`; POST /api/v1/auth/login gives one.";
+    ApiError::unauthorized("missing_token", detail).denied(Denial::TokenMissing)
 }
 
 fn invalid_token() -> ApiError {

@@ -9,7 +9,7 @@ use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::access_token::AccessTokenVerifier;
+use crate::access_token::{AccessTokenVerifier, missing_token};
 use crate::id::{SessionId, UserId};
 use crate::service_token::bearer_token;
 use crate::{ApiError, Denial, Id};
@@ -71,9 +71,7 @@ impl FromRequest for Principal {
             )))));
         };
         let Some(token) = bearer_token(request) else {
-            let detail = "Send `Authorization: Bearer <access_token>`; POST /api/v1/auth/login gives one.";
-            let refusal = ApiError::unauthorized("missing_token", detail).denied(Denial::TokenMissing);
-            return Either::Left(ready(Err(refusal)));
+            return Either::Left(ready(Err(missing_token())));
         };
         if let Some(principal) = verifier.cached(token) {
             return Either::Left(ready(Ok(Principal::clone(&principal))));

@@ -116,20 +116,40 @@ pub async fn lock_live_by_refresh_token(
         .optional()
 }
 
-/// Uses a refresh token up. Of any number of attempts one succeeds.
+/// Uses a refresh token up, and keeps its successor for who repeats the attempt. Of any number of attempts one succeeds.
 pub async fn use_refresh_token(
     connection: &mut AsyncPgConnection,
     token_hash: &[u8],
+    successor_sealed: &[u8],
     now: DateTime<Utc>,
 ) -> QueryResult<bool> {
     let unused = refresh_tokens::table
         .find(token_hash)
         .filter(refresh_tokens::used_at.is_null());
     let rows = diesel::update(unused)
-        .set(refresh_tokens::used_at.eq(now))
+        .set((
+            refresh_tokens::used_at.eq(now),
+            refresh_tokens::successor_sealed.eq(successor_sealed),
+        ))
         .execute(connection)
         .await?;
     Ok(rows == 1)
+}
+
+/// The sealed successor of a refresh token that was used after `since`.
+pub async fn find_successor(
+    connection: &mut AsyncPgConnection,
+    token_hash: &[u8],
+    since: DateTime<Utc>,
+) -> QueryResult<Option<Vec<u8>>> {
+    let sealed: Option<Option<Vec<u8>>> = refresh_tokens::table
+        .find(token_hash)
+        .filter(refresh_tokens::used_at.gt(since))
+        .select(refresh_tokens::successor_sealed)
+        .first(connection)
+        .await
+        .optional()?;
+    Ok(sealed.flatten())
 }
 
 /// Gives a session its next refresh token, and notes that it was used.

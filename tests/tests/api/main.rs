@@ -23,6 +23,7 @@ mod processes;
 mod proofs;
 mod returns;
 mod reviews;
+mod revocations;
 mod sandbox;
 mod schedules;
 mod searches;
