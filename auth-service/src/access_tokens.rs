@@ -53,9 +53,10 @@ impl SigningKeys {
         user_id: UserId,
         session_id: SessionId,
         roles: &[Role],
+        amr: &[String],
         now: DateTime<Utc>,
     ) -> anyhow::Result<String> {
-        self.issue_until(user_id, session_id, roles, now, now + LIFETIME)
+        self.issue_until(user_id, session_id, roles, amr, now, now + LIFETIME)
     }
 
     /// For what ends earlier than a token's lifetime from now.
@@ -64,6 +65,7 @@ impl SigningKeys {
         user_id: UserId,
         session_id: SessionId,
         roles: &[Role],
+        amr: &[String],
         now: DateTime<Utc>,
         expires_at: DateTime<Utc>,
     ) -> anyhow::Result<String> {
@@ -76,7 +78,7 @@ impl SigningKeys {
             jti: AccessTokenId::new(),
             iat: now.timestamp(),
             exp: expires_at.timestamp(),
-            amr: vec!["pwd".to_owned()],
+            amr: amr.to_vec(),
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TOKEN_TYPE.to_owned());
@@ -128,12 +130,12 @@ mod tests {
         let during = keys(&new, None, Some(&old));
         let after = keys(&new, None, None);
         let token = before
-            .issue(user, session, &[Role::Customer], clock.now())
+            .issue(user, session, &[Role::Customer], &["pwd".to_owned()], clock.now())
             .unwrap();
 
         // Published before it signs: whoever knows the keys of one replica accepts what another one signs.
         let early = AccessTokenVerifier::from_keys(before.published(), clock.clone());
-        let signed_elsewhere = during.issue(user, session, &[], clock.now()).unwrap();
+        let signed_elsewhere = during.issue(user, session, &[], &[], clock.now()).unwrap();
         early.verify(&signed_elsewhere).await.unwrap();
 
         let verifier = AccessTokenVerifier::from_keys(during.published(), clock.clone());

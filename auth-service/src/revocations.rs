@@ -4,8 +4,8 @@
 //! The entries are written by triggers, in the transactions that revoke, so no way of ending a session can forget them.
 
 use actix_web::{get, web};
-use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable};
+use diesel::{QueryResult, QueryableByName};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::Deserialize;
 use shared::clients::auth::{Revocation, Revocations};

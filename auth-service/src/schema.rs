@@ -66,6 +66,8 @@ diesel::table! {
         revoked_at -> Nullable<Timestamptz>,
         ip_encrypted -> Nullable<Bytea>,
         user_agent_encrypted -> Nullable<Bytea>,
+        amr -> Array<Nullable<Text>>,
+        device_id_encrypted -> Nullable<Bytea>,
     }
 }
 
@@ -82,6 +84,9 @@ diesel::table! {
         updated_at -> Timestamptz,
         email_encrypted -> Nullable<Bytea>,
         name_encrypted -> Nullable<Bytea>,
+        user_name_encrypted -> Nullable<Bytea>,
+        profile_encrypted -> Nullable<Bytea>,
+        email_verified_at -> Nullable<Timestamptz>,
     }
 }
 

@@ -6,17 +6,19 @@
 //! their five minutes in other services; this one looks at the session.
 
 pub mod handlers;
+pub mod login;
 pub mod queries;
 pub mod refresh_token;
 
 use std::net::IpAddr;
 
 use actix_web::HttpRequest;
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderName};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Duration, Utc};
 use secrecy::{ExposeSecret, SecretString};
+use shared::id::{SessionId, UserId};
 use shared::{ApiError, Denial};
 
 /// A session ends this long after its login, however much it is used.
@@ -28,6 +30,8 @@ const SECRET_BYTES: usize = 32;
 const SESSION_PREFIX: &str = "ses_";
 const REFRESH_TOKEN_PREFIX: &str = "rt_";
 const MAX_USER_AGENT_LENGTH: usize = 256;
+const MAX_DEVICE_ID_LENGTH: usize = 128;
+const DEVICE_ID: HeaderName = HeaderName::from_static("x-device-id");
 
 /// A bearer secret of our making: 256 random bits behind a prefix that tells what it is for.
 pub struct Secret(SecretString);
@@ -75,10 +79,12 @@ fn idle_expiry(expires_at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 /// Where a login came from, as the user will see it in the list of sessions.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {
     pub ip: Option<String>,
     pub user_agent: Option<String>,
+    /// What the program calls the device it runs on: `X-Device-ID`.
+    pub device_id: Option<String>,
 }
 
 impl Client {
@@ -93,8 +99,31 @@ impl Client {
         Self {
             ip: ip.map(|ip| ip.to_canonical().to_string()),
             user_agent: user_agent.map(|text| text.chars().take(MAX_USER_AGENT_LENGTH).collect()),
+            device_id: text(DEVICE_ID).and_then(device_id),
         }
     }
+}
+
+/// A device id as it is kept: one that is too long names no device.
+fn device_id(text: &str) -> Option<String> {
+    let text = text.trim();
+    (1..=MAX_DEVICE_ID_LENGTH)
+        .contains(&text.len())
+        .then(|| text.to_owned())
+}
+
+/// A login as it is kept, decrypted.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub id: SessionId,
+    pub user_id: UserId,
+    pub client: Client,
+    /// How the user proved who they are, by RFC 8176.
+    pub amr: Vec<String>,
+    pub created_at: DateTime<Utc>,
+    pub last_used_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+    pub idle_expires_at: DateTime<Utc>,
 }
 
 /// 401: the access token is genuine, but its session was ended.
@@ -139,10 +168,13 @@ mod tests {
         let request = TestRequest::default()
             .insert_header(("x-forwarded-for", "6.6.6.6, ::ffff:192.0.2.7"))
             .insert_header(("user-agent", "x".repeat(1000)))
+            .insert_header(("x-device-id", "d".repeat(128)))
             .to_http_request();
         let client = Client::of(&request);
         assert_eq!(client.ip.as_deref(), Some("192.0.2.7"));
         assert_eq!(client.user_agent.map(|text| text.len()), Some(256));
+        assert_eq!(client.device_id.map(|text| text.len()), Some(128));
+        assert_eq!(device_id(&"d".repeat(129)), None);
         let nonsense = TestRequest::default()
             .insert_header(("x-forwarded-for", "<script>"))
             .peer_addr(([127, 0, 0, 1], 1).into())

@@ -4,7 +4,7 @@
 use actix_web::{HttpResponse, post, web};
 use chrono::{DateTime, Duration, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Binary, Timestamptz};
+use diesel::sql_types::{Array, Binary, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::clients::auth::{Exchange, Exchanged};
 use shared::id::{SessionId, UserId};
@@ -34,7 +34,14 @@ pub async fn exchange_credential(
     let expires_at = (now + access_tokens::LIFETIME).min(session.expires_at);
     let access_token = state
         .signing_keys
-        .issue_until(session.user_id, session.id, &session.roles.0, now, expires_at)
+        .issue_until(
+            session.user_id,
+            session.id,
+            &session.roles.0,
+            &session.amr(),
+            now,
+            expires_at,
+        )
         .map_err(ApiError::internal)?;
     Ok(sessions::handlers::secret_answer(Exchanged {
         access_token,
@@ -58,10 +65,18 @@ struct UsedSession {
     id: SessionId,
     #[diesel(sql_type = diesel::sql_types::Uuid)]
     user_id: UserId,
-    #[diesel(sql_type = diesel::sql_types::Array<diesel::sql_types::Nullable<diesel::sql_types::Text>>)]
+    #[diesel(sql_type = Array<Nullable<Text>>)]
     roles: Roles,
+    #[diesel(sql_type = Array<Nullable<Text>>)]
+    amr: Vec<Option<String>>,
     #[diesel(sql_type = Timestamptz)]
     expires_at: DateTime<Utc>,
+}
+
+impl UsedSession {
+    fn amr(&self) -> Vec<String> {
+        self.amr.iter().flatten().cloned().collect()
+    }
 }
 
 /// The session with this credential, which is used now and therefore goes on.
@@ -75,7 +90,7 @@ async fn use_session(
              UPDATE sessions SET last_used_at = $2, idle_expires_at = least($3, expires_at)
              WHERE secret_hash = $1 AND revoked_at IS NULL AND idle_expires_at > $2 AND last_used_at < $4
          )
-         SELECT sessions.id, user_id, roles, expires_at FROM sessions JOIN users ON users.id = user_id
+         SELECT sessions.id, user_id, roles, amr, expires_at FROM sessions JOIN users ON users.id = user_id
          WHERE secret_hash = $1 AND revoked_at IS NULL AND idle_expires_at > $2 AND users.status = 'active'",
     )
     .bind::<Binary, _>(secret_hash)

@@ -10,10 +10,10 @@ use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Json, Principal};
 use utoipa::ToSchema;
 
-use super::queries::{self, NewSession};
+use super::login::{Login, Method};
 use super::refresh_token::{PresentedRefreshToken, REPEATABLE_FOR};
-use super::{Client, Secret, invalid_refresh_token, session_revoked};
-use crate::login_attempts::device::{self, PresentedDevice};
+use super::{Client, Secret, invalid_refresh_token, login, queries, session_revoked};
+use crate::login_attempts::device::PresentedDevice;
 use crate::passwords::Password;
 use crate::passwords::authentication::{authenticate, invalid_credentials};
 use crate::state::AppState;
@@ -71,14 +71,17 @@ pub struct TokensResponse {
 }
 
 impl TokensResponse {
-    fn new(
+    pub fn new(
         state: &AppState,
         user: User,
         session_id: SessionId,
+        amr: &[String],
         refresh_token: &Secret,
         now: DateTime<Utc>,
     ) -> Result<Self, ApiError> {
-        let access_token = state.signing_keys.issue(user.id, session_id, &user.roles.0, now);
+        let access_token = state
+            .signing_keys
+            .issue(user.id, session_id, &user.roles.0, amr, now);
         Ok(Self {
             access_token: access_token.map_err(ApiError::internal)?,
             token_type: TokenType::Bearer,
@@ -114,11 +117,7 @@ pub async fn log_in(
     let (client, device) = (Client::of(&request), PresentedDevice::of(&request));
     let result = begin_session(&state, client, &device, body.into_inner()).await;
     metrics::counter!("auth_login_attempts_total", "outcome" => outcome_of(&result)).increment(1);
-    let login = result?;
-    let cookie = device::cookie(&login.device_token);
-    let mut answer = secret_answer(login);
-    answer.add_cookie(&cookie).map_err(ApiError::internal)?;
-    Ok(answer)
+    result?.answer(&state)
 }
 
 async fn begin_session(
@@ -126,35 +125,32 @@ async fn begin_session(
     client: Client,
     device: &PresentedDevice,
     LoginRequest { email, password }: LoginRequest,
-) -> Result<LoginResponse, ApiError> {
+) -> Result<Login, ApiError> {
     let now = state.clock.now();
     let authenticated = authenticate(state, email.as_str(), &password, device, now).await?;
-    let (secret, refresh_token) = (Secret::session()?, Secret::refresh_token()?);
-    let session = NewSession {
-        id: SessionId::new(),
-        secret_hash: secret.hash(),
-        refresh_token_hash: refresh_token.hash(),
-        client,
-    };
-    let user = state
+    let login = state
         .db
         .transaction("log_in", async |connection| {
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
             let user = users::queries::lock_verified(connection, &authenticated.credentials)
                 .await?
-                .ok_or_else(invalid_credentials)?
-                .decrypt(&state.field_keys)?;
-            queries::begin(connection, &protection, user.id, &session, now).await?;
+                .ok_or_else(invalid_credentials)?;
             login_attempts::forget(connection, &authenticated.email_hash).await?;
-            Ok(user)
+            let methods = [Method::Password];
+            login::begin(
+                state,
+                connection,
+                &protection,
+                user,
+                client.clone(),
+                &methods,
+                now,
+            )
+            .await
         })
         .await?;
     authenticated.renew_hash(state, password);
-    Ok(LoginResponse {
-        session_id: secret.reveal(),
-        device_token: device::issue_token(&state.field_keys, email.as_str())?,
-        tokens: TokensResponse::new(state, user, session.id, &refresh_token, now)?,
-    })
+    Ok(login)
 }
 
 /// Exchanges a refresh token for new tokens. The next one replaces it: who repeats the request within 20 seconds, because the
@@ -202,18 +198,18 @@ pub async fn refresh(
                 let sealed = queries::find_successor(connection, hash, now - REPEATABLE_FOR).await?;
                 let Some(successor) = sealed.and_then(|sealed| presented.unseal(sealed, client)) else {
                     queries::revoke(connection, session.id, now).await?;
-                    return Ok(Some((session.id, None)));
+                    return Ok(Some((session, None)));
                 };
                 Some(successor)
             };
             let user = users::queries::find_active(connection, session.user_id).await?;
             let user = user.map(|user| user.decrypt(&state.field_keys)).transpose()?;
-            Ok(user.map(|user| (session.id, Some((user, repeated)))))
+            Ok(user.map(|user| (session, Some((user, repeated)))))
         })
         .await?;
-    let (session_id, tokens) = renewed.ok_or_else(invalid_refresh_token)?;
+    let (session, tokens) = renewed.ok_or_else(invalid_refresh_token)?;
     let Some((user, repeated)) = tokens else {
-        tracing::warn!(%session_id, "a refresh token was used twice; its session is revoked");
+        tracing::warn!(session_id = %session.id, "a refresh token was used twice; its session is revoked");
         metrics::counter!("auth_refresh_token_reuses_total").increment(1);
         sessions_revoked(Revocation::TokenReuse).increment(1);
         return Err(invalid_refresh_token());
@@ -221,7 +217,8 @@ pub async fn refresh(
     if repeated.is_some() {
         metrics::counter!("auth_refresh_token_repeats_total").increment(1);
     }
-    TokensResponse::new(state, user, session_id, repeated.as_ref().unwrap_or(&next), now)
+    let token = repeated.as_ref().unwrap_or(&next);
+    TokensResponse::new(state, user, session.id, &session.amr(), token, now)
 }
 
 /// Ends the session of the access token.

@@ -7,8 +7,8 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::ApiError;
 use shared::id::{SessionId, UserId};
 
-use super::{Client, LIFETIME, idle_expiry};
-use crate::field_keys::{IP, Protection, USER_AGENT};
+use super::{Client, LIFETIME, Session, idle_expiry};
+use crate::field_keys::{DEVICE_ID, IP, Protection, USER_AGENT};
 use crate::schema::{refresh_tokens, sessions, users};
 use crate::users::StoredUser;
 
@@ -17,6 +17,7 @@ pub struct NewSession {
     pub id: SessionId,
     pub secret_hash: Vec<u8>,
     pub refresh_token_hash: Vec<u8>,
+    pub amr: Vec<String>,
     pub client: Client,
 }
 
@@ -24,10 +25,11 @@ pub async fn begin(
     connection: &mut AsyncPgConnection,
     protection: &Protection<'_>,
     user_id: UserId,
-    new: &NewSession,
+    new: NewSession,
     now: DateTime<Utc>,
-) -> Result<(), ApiError> {
+) -> Result<Session, ApiError> {
     let expires_at = now + LIFETIME;
+    let idle_expires_at = idle_expiry(expires_at, now);
     let encrypt = |column, text: &Option<String>| {
         let encrypted = text
             .as_ref()
@@ -41,14 +43,26 @@ pub async fn begin(
             sessions::user_id.eq(user_id),
             sessions::ip_encrypted.eq(encrypt(IP, &new.client.ip)?),
             sessions::user_agent_encrypted.eq(encrypt(USER_AGENT, &new.client.user_agent)?),
+            sessions::device_id_encrypted.eq(encrypt(DEVICE_ID, &new.client.device_id)?),
+            sessions::amr.eq(&new.amr),
             sessions::created_at.eq(now),
             sessions::last_used_at.eq(now),
             sessions::expires_at.eq(expires_at),
-            sessions::idle_expires_at.eq(idle_expiry(expires_at, now)),
+            sessions::idle_expires_at.eq(idle_expires_at),
         ))
         .execute(connection)
         .await?;
-    Ok(insert_refresh_token(connection, new.id, &new.refresh_token_hash, now).await?)
+    insert_refresh_token(connection, new.id, &new.refresh_token_hash, now).await?;
+    Ok(Session {
+        id: new.id,
+        user_id,
+        client: new.client,
+        amr: new.amr,
+        created_at: now,
+        last_used_at: now,
+        expires_at,
+        idle_expires_at,
+    })
 }
 
 async fn insert_refresh_token(
@@ -93,6 +107,13 @@ pub struct LiveSession {
     pub id: SessionId,
     pub user_id: UserId,
     pub expires_at: DateTime<Utc>,
+    amr: Vec<Option<String>>,
+}
+
+impl LiveSession {
+    pub fn amr(&self) -> Vec<String> {
+        self.amr.iter().flatten().cloned().collect()
+    }
 }
 
 /// Locks the session that a refresh token was given to, so that its tokens are used one at a time.

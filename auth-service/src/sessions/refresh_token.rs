@@ -60,7 +60,12 @@ impl PresentedRefreshToken {
 
 /// What a client keeps when it changes networks.
 fn fingerprint(client: &Client) -> Aad<Vec<u8>> {
-    Aad::from(sha256(client.user_agent.as_deref().unwrap_or_default()))
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    Aad::from(sha256(&format!(
+        "{}\n{}",
+        text(&client.device_id),
+        text(&client.user_agent)
+    )))
 }
 
 fn sealing_failed() -> ApiError {
