@@ -12,10 +12,10 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, Header};
 use secrecy::{ExposeSecret, SecretString};
 use shared::access_token::{AUDIENCE, ISSUER, TOKEN_TYPE};
-use shared::id::{AccessTokenId, SessionId, UserId};
+use shared::id::{AccessTokenId, ApiKeyId, SessionId, UserId};
 use shared::openapi::CommonErrors;
-use shared::principal::AccessTokenClaims;
-use shared::{ApiError, Role};
+use shared::principal::{AccessTokenClaims, Actor};
+use shared::{ApiError, Role, Scope, scope};
 
 use crate::config::SigningKeysConfig;
 use crate::signing_key::SigningKey;
@@ -27,6 +27,19 @@ pub const LIFETIME: Duration = Duration::minutes(5);
 pub struct SigningKeys {
     current: SigningKey,
     published: JwkSet,
+}
+
+/// What an access token says.
+pub struct Grant<'g> {
+    pub user_id: UserId,
+    /// What it is given for; of an API key, the key's id.
+    pub session_id: SessionId,
+    pub client_id: Option<ApiKeyId>,
+    pub roles: &'g [Role],
+    pub amr: &'g [String],
+    /// Without any, it is good for everything.
+    pub scopes: Option<&'g [Scope]>,
+    pub actor: Option<UserId>,
 }
 
 impl SigningKeys {
@@ -48,6 +61,7 @@ impl SigningKeys {
         &self.published
     }
 
+    /// For a session, which lasts longer than any token.
     pub fn issue(
         &self,
         user_id: UserId,
@@ -56,29 +70,37 @@ impl SigningKeys {
         amr: &[String],
         now: DateTime<Utc>,
     ) -> anyhow::Result<String> {
-        self.issue_until(user_id, session_id, roles, amr, now, now + LIFETIME)
+        let grant = Grant {
+            user_id,
+            session_id,
+            client_id: None,
+            roles,
+            amr,
+            scopes: None,
+            actor: None,
+        };
+        self.issue_until(&grant, now, now + LIFETIME)
     }
 
-    /// For what ends earlier than a token's lifetime from now.
     pub fn issue_until(
         &self,
-        user_id: UserId,
-        session_id: SessionId,
-        roles: &[Role],
-        amr: &[String],
+        grant: &Grant<'_>,
         now: DateTime<Utc>,
         expires_at: DateTime<Utc>,
     ) -> anyhow::Result<String> {
         let claims = AccessTokenClaims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
-            sub: user_id,
-            sid: session_id,
-            roles: roles.to_vec(),
+            sub: grant.user_id,
+            sid: grant.session_id,
+            roles: grant.roles.to_vec(),
             jti: AccessTokenId::new(),
             iat: now.timestamp(),
             exp: expires_at.timestamp(),
-            amr: amr.to_vec(),
+            amr: grant.amr.to_vec(),
+            client_id: grant.client_id,
+            scope: grant.scopes.map(scope::claim),
+            act: grant.actor.map(|sub| Actor { sub }),
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TOKEN_TYPE.to_owned());

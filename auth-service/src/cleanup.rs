@@ -20,6 +20,8 @@ const INTERVAL: Duration = Duration::from_secs(600);
 const BATCH: usize = 500;
 /// How long a session can still be looked at by whoever investigates, counted from when it ended or would have ended.
 const KEEP_ENDED: chrono::Duration = chrono::Duration::days(1);
+/// How long an API key that has ended can still be looked at.
+const KEEP_KEYS: chrono::Duration = chrono::Duration::days(90);
 /// A used refresh token that comes again later than this is refused like an unknown one, without ending the session.
 const KEEP_USED: chrono::Duration = chrono::Duration::days(7);
 
@@ -47,6 +49,7 @@ async fn clean_up(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
             "last_attempt_at",
             now - login_attempts::MEMORY,
         ),
+        ("api_keys", "id", "expires_at", now - KEEP_KEYS),
         ("revocations", "number", "revoked_at", now - revocations::KEEP),
     ] {
         let delete_batch = format!(

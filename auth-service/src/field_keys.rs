@@ -23,6 +23,7 @@ pub const USER_AGENT: Column = Column("auth.sessions.user_agent");
 pub const DEVICE_ID: Column = Column("auth.sessions.device_id");
 pub const USER_NAME: Column = Column("auth.users.user_name");
 pub const PROFILE: Column = Column("auth.users.profile");
+pub const API_KEY_NAME: Column = Column("auth.api_keys.name");
 const CHECK_VALUE: Column = Column("auth.field_keys.check_value");
 
 /// Where personal data are: the columns of versions from before field encryption, where there were any, and those that
@@ -34,7 +35,7 @@ struct PersonalColumn {
     encrypted: &'static str,
 }
 
-const COLUMNS: [PersonalColumn; 7] = [
+const COLUMNS: [PersonalColumn; 8] = [
     PersonalColumn {
         place: EMAIL,
         table: "users",
@@ -76,6 +77,12 @@ const COLUMNS: [PersonalColumn; 7] = [
         table: "users",
         plaintext: None,
         encrypted: "profile_encrypted",
+    },
+    PersonalColumn {
+        place: API_KEY_NAME,
+        table: "api_keys",
+        plaintext: None,
+        encrypted: "name_encrypted",
     },
 ];
 

@@ -3,6 +3,8 @@
 //! `users` registers, `passwords` proves, `sessions` keeps the proof, `access_tokens` carries it to the other services.
 
 mod access_tokens;
+mod administration;
+mod api_keys;
 mod cleanup;
 pub mod config;
 mod field_keys;

@@ -4,12 +4,14 @@
 //! The entries are written by triggers, in the transactions that revoke, so no way of ending a session can forget them.
 
 use actix_web::{get, web};
-use diesel::sql_types::{BigInt, Nullable};
+use chrono::{DateTime, Utc};
+use diesel::sql_types::{BigInt, Bool, Nullable, Timestamptz};
 use diesel::{QueryResult, QueryableByName};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::Deserialize;
 use shared::clients::auth::{Revocation, Revocations};
-use shared::{ApiError, ServiceCaller};
+use shared::id::SessionId;
+use shared::{ApiError, Principal, ServiceCaller};
 use uuid::Uuid;
 
 use crate::state::AppState;
@@ -24,7 +26,6 @@ pub struct After {
     after: Option<i64>,
 }
 
-#[utoipa::path(tag = "internal", responses((status = 200, description = "What was revoked", body = Object)))]
 #[get("/internal/revocations")]
 pub async fn list_revocations(
     caller: ServiceCaller,
@@ -57,7 +58,7 @@ async fn list(connection: &mut AsyncPgConnection, after: Option<i64>) -> QueryRe
     .bind::<Nullable<BigInt>, _>(after)
     .load(connection)
     .await?;
-    let last = rows.first().map_or(0, |row| row.last);
+    let last = rows.iter().next().map_or(0, |row| row.last);
     let entry = |row: Row| {
         Some(Revocation {
             number: row.number?,
@@ -68,4 +69,39 @@ async fn list(connection: &mut AsyncPgConnection, after: Option<i64>) -> QueryRe
         revocations: rows.into_iter().filter_map(entry).collect(),
         last,
     })
+}
+
+/// Whether what a token was given for still goes on.
+pub async fn is_live(
+    connection: &mut AsyncPgConnection,
+    principal: &Principal,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let live: Live = diesel::sql_query(
+        "SELECT NOT EXISTS (SELECT FROM revocations WHERE id = $1) AND (
+             EXISTS (SELECT FROM sessions WHERE id = $1 AND revoked_at IS NULL AND idle_expires_at > $3)
+             OR EXISTS (SELECT FROM api_keys WHERE id IN ($1, $2) AND revoked_at IS NULL AND expires_at > $3)
+         ) AS live",
+    )
+    .bind::<diesel::sql_types::Uuid, _>(principal.session_id)
+    .bind::<Nullable<diesel::sql_types::Uuid>, _>(principal.client_id)
+    .bind::<Timestamptz, _>(now)
+    .get_result(connection)
+    .await?;
+    Ok(live.live)
+}
+
+#[derive(QueryableByName)]
+struct Live {
+    #[diesel(sql_type = Bool)]
+    live: bool,
+}
+
+/// Revokes the one access token that has this `sid`.
+pub async fn revoke_token(connection: &mut AsyncPgConnection, id: SessionId) -> QueryResult<()> {
+    diesel::sql_query("SELECT revoke_access_token($1)")
+        .bind::<diesel::sql_types::Uuid, _>(id)
+        .execute(connection)
+        .await?;
+    Ok(())
 }

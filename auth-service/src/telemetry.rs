@@ -10,6 +10,8 @@ pub enum Revocation {
     PasswordChange,
     /// A refresh token came a second time.
     TokenReuse,
+    /// By somebody of staff.
+    Administration,
 }
 
 /// Begins to count, before anything happens that counts.
@@ -45,6 +47,7 @@ pub fn start() {
         Revocation::Logout,
         Revocation::PasswordChange,
         Revocation::TokenReuse,
+        Revocation::Administration,
     ] {
         sessions_revoked(reason).increment(0);
     }
@@ -78,6 +81,7 @@ pub fn sessions_revoked(why: Revocation) -> Counter {
         Revocation::Logout => "logout",
         Revocation::PasswordChange => "password_change",
         Revocation::TokenReuse => "refresh_token_reuse",
+        Revocation::Administration => "administration",
     };
     counter!("auth_sessions_revoked_total", "reason" => reason)
 }

@@ -1,4 +1,4 @@
-//! Access tokens for other credentials: the gateway takes a session's own credential from browsers and programs, and sends
+//! Access tokens for other credentials: the gateway takes sessions' own credentials and API keys from browsers and programs, and sends
 //! services nothing but access tokens (the phantom-token pattern). It asks once and keeps the answer.
 
 use actix_web::{HttpResponse, post, web};
@@ -6,11 +6,13 @@ use chrono::{DateTime, Duration, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Binary, Nullable, Text, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use ipnet::IpNet;
 use shared::clients::auth::{Exchange, Exchanged};
 use shared::id::{SessionId, UserId};
 use shared::{ApiError, Json, ServiceCaller};
 
-use crate::access_tokens;
+use crate::access_tokens::{self, Grant};
+use crate::api_keys::{self, Kind};
 use crate::sessions::{self, IDLE_LIFETIME};
 use crate::state::AppState;
 use crate::users::Roles;
@@ -18,7 +20,6 @@ use crate::users::Roles;
 /// How exactly it is known when a session was used last: a write for each request would cost more than the request.
 const USE_NOTED_EVERY: Duration = Duration::minutes(1);
 
-#[utoipa::path(tag = "internal", responses((status = 200, description = "An access token", body = Object)))]
 #[post("/internal/tokens")]
 pub async fn exchange_credential(
     caller: ServiceCaller,
@@ -27,27 +28,77 @@ pub async fn exchange_credential(
 ) -> Result<HttpResponse, ApiError> {
     caller.require(&["gateway"])?;
     let (now, credential) = (state.clock.now(), body.into_inner().credential);
+    let exchanged = match api_keys::is_api_key(&credential) {
+        true => exchange_api_key(&state, &credential, now).await?,
+        false => exchange_session(&state, &credential, now).await?,
+    };
+    Ok(sessions::handlers::secret_answer(exchanged))
+}
+
+async fn exchange_session(
+    state: &AppState,
+    credential: &str,
+    now: DateTime<Utc>,
+) -> Result<Exchanged, ApiError> {
     let mut connection = state.db.connection().await?;
-    let session = use_session(&mut connection, &sessions::sha256(&credential), now)
+    let session = use_session(&mut connection, &sessions::sha256(credential), now)
         .await?
         .ok_or_else(invalid_session)?;
     let expires_at = (now + access_tokens::LIFETIME).min(session.expires_at);
-    let access_token = state
-        .signing_keys
-        .issue_until(
-            session.user_id,
-            session.id,
-            &session.roles.0,
-            &session.amr(),
-            now,
-            expires_at,
-        )
-        .map_err(ApiError::internal)?;
-    Ok(sessions::handlers::secret_answer(Exchanged {
-        access_token,
+    let grant = Grant {
+        user_id: session.user_id,
+        session_id: session.id,
+        client_id: None,
+        roles: &session.roles.0,
+        amr: &session.amr(),
+        scopes: None,
+        actor: None,
+    };
+    exchanged(state, &grant, now, expires_at, Vec::new())
+}
+
+async fn exchange_api_key(
+    state: &AppState,
+    credential: &str,
+    now: DateTime<Utc>,
+) -> Result<Exchanged, ApiError> {
+    let hash = api_keys::hash_of(credential, Kind::ApiKey).ok_or_else(invalid_api_key)?;
+    let mut connection = state.db.connection().await?;
+    let key = api_keys::queries::use_secret(&mut connection, Kind::ApiKey, &hash, now)
+        .await?
+        .ok_or_else(invalid_api_key)?;
+    let expires_at = (now + access_tokens::LIFETIME).min(key.expires_at);
+    let scopes = key.scopes();
+    let grant = Grant {
+        user_id: key.user_id,
+        session_id: SessionId::from_uuid(key.id.uuid()),
+        client_id: None,
+        roles: &api_keys::roles_of_programs(&key.roles.0),
+        amr: &[],
+        scopes: Some(&scopes),
+        actor: None,
+    };
+    exchanged(state, &grant, now, expires_at, key.allowed_networks()?)
+}
+
+fn exchanged(
+    state: &AppState,
+    grant: &Grant<'_>,
+    now: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    allowed_networks: Vec<IpNet>,
+) -> Result<Exchanged, ApiError> {
+    let access_token = state.signing_keys.issue_until(grant, now, expires_at);
+    Ok(Exchanged {
+        access_token: access_token.map_err(ApiError::internal)?,
         expires_at,
-        allowed_networks: Vec::new(),
-    }))
+        allowed_networks,
+    })
+}
+
+fn invalid_api_key() -> ApiError {
+    let detail = "This API key is not known, was revoked, or has expired.";
+    ApiError::unprocessable("invalid_api_key", detail)
 }
 
 /// 422, because the gateway's own credential is a good one.

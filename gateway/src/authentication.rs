@@ -59,8 +59,11 @@ impl Authentication {
                 }
             }
         };
-        self.revocations
-            .check(authenticated.principal.session_id.uuid())?;
+        let principal = &authenticated.principal;
+        self.revocations.check(principal.session_id.uuid())?;
+        if let Some(client) = principal.client_id {
+            self.revocations.check(client.uuid())?;
+        }
         Ok(authenticated)
     }
 }

@@ -1,5 +1,5 @@
-//! What a request says about who is asking: an access token, an API key, or the credential of a session in a header or a
-//! cookie. The first of these that is there counts, and the others are not looked at.
+//! What a request says about who is asking: an access token or an API key as `Authorization: Bearer`, or the credential of a
+//! session in a header or a cookie. The first of these that is there counts, and the others are not looked at.
 //!
 //! A browser adds a cookie by itself, also to what another site makes it send. So with a cookie alone nothing is changed
 //! unless `Origin` says that the page is ours.
@@ -13,6 +13,7 @@ use crate::cors::Cors;
 
 pub const SESSION_HEADER: &str = "x-session-id";
 const SESSION_COOKIE: &str = "session_id";
+const API_KEY_PREFIX: &str = "flk_";
 const SESSION_PREFIX: &str = "ses_";
 /// Longer than any credential that auth-service gives.
 const MAX_LENGTH: usize = 128;
@@ -27,7 +28,12 @@ pub enum Credential<'r> {
 impl<'r> Credential<'r> {
     pub fn of(method: &Method, headers: &'r HeaderMap, cors: &Cors) -> Result<Self, ApiError> {
         if let Some(token) = bearer(headers) {
-            return Ok(Self::AccessToken(token));
+            let is_key = token.starts_with(API_KEY_PREFIX) && token.len() <= MAX_LENGTH;
+            return Ok(if is_key {
+                Self::Exchangeable(token)
+            } else {
+                Self::AccessToken(token)
+            });
         }
         if let Some(value) = headers.get(SESSION_HEADER) {
             return session(value.to_str().unwrap_or_default());

@@ -16,7 +16,7 @@ pub enum Service {
 }
 
 /// Paths and all below them, the same on both sides of the gateway. A longer one comes before its own prefix.
-const TABLE: [(&str, Service); 15] = [
+const TABLE: [(&str, Service); 17] = [
     ("/api/v1/transfers", Service::Transactions),
     ("/api/v1/holds", Service::Transactions),
     ("/api/v1/payments", Service::Transactions),
@@ -31,17 +31,28 @@ const TABLE: [(&str, Service); 15] = [
     ("/api/v1/ledger", Service::Transactions),
     ("/api/v1/accounts", Service::Accounts),
     ("/api/v1/auth", Service::Auth),
+    ("/oauth", Service::Auth),
     ("/.well-known/jwks.json", Service::Auth),
+    (OAUTH_METADATA, Service::Auth),
 ];
+
+const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
 
 const TRANSFER_BATCHES: &str = "/api/v1/transfer-batches";
 
 /// Attempts at a credential: without an access token, and under the strictest limit.
-const CREDENTIALS: [&str; 3] = ["/api/v1/auth/login", REFRESH, "/api/v1/auth/register"];
+const CREDENTIALS: [&str; 6] = [
+    "/api/v1/auth/login",
+    REFRESH,
+    "/api/v1/auth/register",
+    "/oauth/token",
+    "/oauth/introspect",
+    "/oauth/revoke",
+];
 pub const REFRESH: &str = "/api/v1/auth/refresh";
 
 /// What else needs no access token. The method is not looked at: the service answers a wrong one with 405.
-const PUBLIC: [&str; 1] = ["/.well-known/jwks.json"];
+const PUBLIC: [&str; 2] = ["/.well-known/jwks.json", OAUTH_METADATA];
 
 /// Answered by the server itself, for operators.
 const OPERATIONAL: [&str; 3] = ["/livez", "/readyz", "/metrics"];

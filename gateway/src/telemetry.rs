@@ -1,6 +1,6 @@
 //! What the gateway counts. The names are a promise to whoever wrote an alert.
 
-use metrics::{counter, describe_counter, describe_gauge};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 use shared::telemetry;
 
 /// Begins to count, before anything happens that counts.

@@ -14,7 +14,7 @@ use metrics::Counter;
 use quick_cache::sync::Cache;
 
 use crate::principal::{AccessTokenClaims, Principal};
-use crate::{ApiError, Clock, Denial, HttpClient};
+use crate::{ApiError, Clock, Denial, HttpClient, scope};
 
 pub const ISSUER: &str = "flowlet";
 pub const AUDIENCE: &str = "flowlet";
@@ -116,7 +116,10 @@ impl AccessTokenVerifier {
         let principal = Arc::new(Principal {
             user_id: claims.sub,
             session_id: claims.sid,
+            client_id: claims.client_id,
             roles: claims.roles,
+            scopes: claims.scope.as_deref().map(scope::parse_claim),
+            actor: claims.act.map(|actor| actor.sub),
             expires_at,
         });
         self.verified.insert(token.into(), Arc::clone(&principal));

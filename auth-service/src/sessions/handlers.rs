@@ -33,6 +33,7 @@ pub struct LoginRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshRequest {
+    #[schema(value_type = String, format = Password, example = "rt_B3ZKQ0mXk0o2l8m4y1m9c6Jk7XQ9gq0aVJcYb3n5s2E")]
     refresh_token: PresentedRefreshToken,
 }
 
@@ -95,6 +96,13 @@ impl TokensResponse {
 /// An answer with tokens in it, which RFC 6749 wants no cache to keep.
 pub fn secret_answer(body: impl Serialize) -> HttpResponse {
     HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(body)
+}
+
+/// The same for what was made by the request.
+pub fn secret_created(body: impl Serialize) -> HttpResponse {
+    HttpResponse::Created()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(body)
 }

@@ -4,13 +4,18 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use shared::ApiError;
+use shared::field_key::{Encrypted, FieldError};
 use shared::id::{SessionId, UserId};
+use shared::{ApiError, FieldKeys};
+use uuid::Uuid;
 
-use super::{Client, LIFETIME, Session, idle_expiry};
+use super::{Client, LIFETIME, Session, idle_expiry, session_revoked};
 use crate::field_keys::{DEVICE_ID, IP, Protection, USER_AGENT};
 use crate::schema::{refresh_tokens, sessions, users};
 use crate::users::StoredUser;
+
+/// More sessions than anybody has devices.
+const MAX_LISTED: i64 = 200;
 
 /// A session that is about to begin.
 pub struct NewSession {
@@ -80,6 +85,66 @@ async fn insert_refresh_token(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// A session as the database has it. The plaintext is there only of those that a version from before field encryption knows.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = sessions, check_for_backend(diesel::pg::Pg))]
+pub struct StoredSession {
+    id: SessionId,
+    user_id: UserId,
+    ip: Option<String>,
+    user_agent: Option<String>,
+    ip_encrypted: Option<Encrypted>,
+    user_agent_encrypted: Option<Encrypted>,
+    device_id_encrypted: Option<Encrypted>,
+    amr: Vec<Option<String>>,
+    created_at: DateTime<Utc>,
+    last_used_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    idle_expires_at: DateTime<Utc>,
+}
+
+impl StoredSession {
+    pub fn decrypt(self, keys: &FieldKeys) -> Result<Session, FieldError> {
+        let row = self.id.uuid();
+        let read = |column, encrypted: Option<Encrypted>| {
+            encrypted
+                .map(|value| keys.decrypt(column, row, &value))
+                .transpose()
+        };
+        Ok(Session {
+            id: self.id,
+            user_id: self.user_id,
+            client: Client {
+                ip: read(IP, self.ip_encrypted)?.or(self.ip),
+                user_agent: read(USER_AGENT, self.user_agent_encrypted)?.or(self.user_agent),
+                device_id: read(DEVICE_ID, self.device_id_encrypted)?,
+            },
+            amr: self.amr.into_iter().flatten().collect(),
+            created_at: self.created_at,
+            last_used_at: self.last_used_at,
+            expires_at: self.expires_at,
+            idle_expires_at: self.idle_expires_at,
+        })
+    }
+}
+
+/// The user's sessions that go on, the one used last first.
+pub async fn list_live(
+    connection: &mut AsyncPgConnection,
+    user_id: UserId,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<StoredSession>> {
+    sessions::table
+        .filter(sessions::user_id.eq(user_id))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now))
+        .order((sessions::last_used_at.desc(), sessions::id.desc()))
+        .limit(MAX_LISTED)
+        .select(StoredSession::as_select())
+        .load(connection)
+        .await
 }
 
 /// The active user of a session that goes on.
@@ -208,6 +273,25 @@ pub async fn revoke(
     Ok(rows == 1)
 }
 
+/// Ends the sessions of a user that go on, but for the one that is kept; how many.
+pub async fn revoke_all(
+    connection: &mut AsyncPgConnection,
+    user_id: UserId,
+    kept: Option<SessionId>,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    let kept = kept.unwrap_or(SessionId::from_uuid(Uuid::nil()));
+    let live = sessions::table
+        .filter(sessions::user_id.eq(user_id))
+        .filter(sessions::id.ne(kept))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now));
+    diesel::update(live)
+        .set(sessions::revoked_at.eq(now))
+        .execute(connection)
+        .await
+}
+
 /// Ends all sessions of a user but one.
 pub async fn revoke_others(
     connection: &mut AsyncPgConnection,
@@ -223,4 +307,47 @@ pub async fn revoke_others(
         .set(sessions::revoked_at.eq(now))
         .execute(connection)
         .await
+}
+
+/// Locks the user of a session that goes on, so that no ban or other change of credentials slips past what this transaction does;
+/// refuses it when the session has ended.
+pub async fn require_live(
+    connection: &mut AsyncPgConnection,
+    id: SessionId,
+    now: DateTime<Utc>,
+) -> Result<(), ApiError> {
+    let locked = diesel::sql_query(
+        "SELECT FROM users JOIN sessions ON users.id = user_id
+         WHERE sessions.id = $1 AND revoked_at IS NULL AND idle_expires_at > $2 AND status = 'active'
+         FOR NO KEY UPDATE OF users",
+    )
+    .bind::<diesel::sql_types::Uuid, _>(id)
+    .bind::<diesel::sql_types::Timestamptz, _>(now)
+    .execute(connection)
+    .await?;
+    match locked {
+        0 => Err(session_revoked()),
+        _ => Ok(()),
+    }
+}
+
+/// Ends the session that a refresh token was given to, used or not; whether there was one.
+pub async fn revoke_by_refresh_token(
+    connection: &mut AsyncPgConnection,
+    token_hash: &[u8],
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let session: Option<SessionId> = refresh_tokens::table
+        .find(token_hash)
+        .select(refresh_tokens::session_id)
+        .first(connection)
+        .await
+        .optional()?;
+    match session {
+        Some(session) => {
+            revoke(connection, session, now).await?;
+            Ok(true)
+        }
+        None => Ok(false),
+    }
 }

@@ -9,7 +9,6 @@ use aws_lc_rs::hmac;
 use chrono::Duration;
 use serde::{Deserialize, Deserializer};
 use shared::ApiError;
-use utoipa::ToSchema;
 
 use super::{Client, Secret, sha256};
 
@@ -20,8 +19,6 @@ pub const REPEATABLE_FOR: Duration = Duration::seconds(20);
 const NONCE: [u8; 12] = [0; 12];
 
 /// Nothing of the token itself is kept. Any text is one, known or unknown.
-#[derive(ToSchema)]
-#[schema(value_type = String, format = Password, example = "rt_B3ZKQ0mXk0o2l8m4y1m9c6Jk7XQ9gq0aVJcYb3n5s2E")]
 pub struct PresentedRefreshToken {
     pub hash: Vec<u8>,
     sealing_key: LessSafeKey,

@@ -258,6 +258,9 @@ impl Signer {
             iat: now,
             exp: now + lifetime_s,
             amr: vec!["pwd".to_owned()],
+            client_id: None,
+            scope: None,
+            act: None,
         };
         let header = Header {
             typ: Some(kind.to_owned()),

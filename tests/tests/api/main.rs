@@ -8,6 +8,8 @@
 
 mod access;
 mod accounts;
+mod administration;
+mod api_keys;
 mod audit_log;
 mod auth;
 mod concurrency;
