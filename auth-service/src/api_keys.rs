@@ -16,7 +16,7 @@ use chrono::{DateTime, Duration, Utc};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
-use shared::id::{ApiKeyId, UserId};
+use shared::id::ApiKeyId;
 use shared::{ApiError, Role, Scope};
 use utoipa::ToSchema;
 
@@ -199,8 +199,6 @@ impl NewKeyRequest {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ApiKey {
     pub id: ApiKeyId,
-    #[serde(skip)]
-    pub user_id: UserId,
     pub name: String,
     pub scopes: Vec<Scope>,
     #[schema(value_type = Vec<String>)]

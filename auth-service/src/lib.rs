@@ -77,6 +77,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let tokens = ServiceTokens::new(SERVICE, &config.service_secrets, clock.clone())?;
     let tokens = web::Data::new(tokens);
     let state = web::Data::new(state);
+    tasks.spawn(revocations::listen(state.clone(), shutdown.clone()));
     tasks.spawn(cleanup::run(db.clone(), clock, shutdown.clone()));
     let (ready_db, ready_keys) = (db.clone(), keys.clone());
     let server = Server {

@@ -3,15 +3,22 @@
 //!
 //! The entries are written by triggers, in the transactions that revoke, so no way of ending a session can forget them.
 
-use actix_web::{get, web};
+use std::time::Duration;
+
+use actix_web::get;
+use actix_web::web::{self, Data};
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{BigInt, Bool, Nullable, Timestamptz};
 use diesel::{QueryResult, QueryableByName};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::StreamExt;
 use serde::Deserialize;
 use shared::clients::auth::{Revocation, Revocations};
 use shared::id::SessionId;
 use shared::{ApiError, Principal, ServiceCaller};
+use tokio::sync::watch;
+use tokio_postgres::AsyncMessage;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::state::AppState;
@@ -20,12 +27,17 @@ use crate::state::AppState;
 pub const KEEP: chrono::Duration = chrono::Duration::minutes(15);
 const MAX_ENTRIES: i32 = 10_000;
 
+/// How long a reader who knows everything waits for more, at most.
+const WAIT: Duration = Duration::from_millis(500);
+const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct After {
     after: Option<i64>,
 }
 
+/// Answers at once when there is something new, and otherwise when there is, or after a moment.
 #[get("/internal/revocations")]
 pub async fn list_revocations(
     caller: ServiceCaller,
@@ -33,8 +45,53 @@ pub async fn list_revocations(
     query: web::Query<After>,
 ) -> Result<web::Json<Revocations>, ApiError> {
     caller.require(&["gateway"])?;
-    let mut connection = state.db.connection().await?;
-    Ok(web::Json(list(&mut connection, query.after).await?))
+    // Before the first look, so that nothing that comes after it is missed.
+    let mut news = state.revocations.0.subscribe();
+    let first = list(&mut *state.db.connection().await?, query.after).await?;
+    if query.after != Some(first.last) {
+        return Ok(web::Json(first));
+    }
+    // Either way it is looked again: a notification may have been lost.
+    drop(tokio::time::timeout(WAIT, news.changed()).await);
+    let second = list(&mut *state.db.connection().await?, query.after).await?;
+    Ok(web::Json(second))
+}
+
+/// Tells those who wait that something was revoked, by whichever replica.
+pub struct News(watch::Sender<()>);
+
+impl Default for News {
+    fn default() -> Self {
+        Self(watch::Sender::new(()))
+    }
+}
+
+/// Listens to the database until `shutdown`. While that does not work, readers find out by themselves.
+pub async fn listen(state: Data<AppState>, shutdown: CancellationToken) {
+    let listen = async {
+        loop {
+            if let Err(error) = listen_once(&state).await {
+                tracing::warn!(error = %shared::db::chain(&error), "revocations are not heard of at once");
+            }
+            tokio::time::sleep(LISTEN_AGAIN_AFTER).await;
+        }
+    };
+    shutdown.run_until_cancelled(listen).await;
+}
+
+async fn listen_once(state: &AppState) -> Result<(), tokio_postgres::Error> {
+    let (client, mut connection) = state.db.dedicated_connection().await?;
+    let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
+    let asked = client.batch_execute("LISTEN \"auth.revocations\"");
+    let heard = async {
+        while let Some(message) = messages.next().await {
+            if let AsyncMessage::Notification(_) = message? {
+                state.revocations.0.send_replace(());
+            }
+        }
+        Ok::<_, tokio_postgres::Error>(())
+    };
+    tokio::try_join!(asked, heard).map(drop)
 }
 
 #[derive(QueryableByName)]

@@ -91,7 +91,7 @@ async fn admit(
                 .limits
                 .user
                 .charge(&authenticated.principal.user_id, charges)?;
-            if routes::moves_money(service, request.method()) {
+            if routes::changes_ledger(service, request.method()) {
                 authentication
                     .revocations
                     .check_fresh()

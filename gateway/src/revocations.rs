@@ -1,8 +1,8 @@
 //! What was revoked while access tokens for it are still good: an exact set, which is asked about with every request, also
 //! for tokens that were verified before.
 //!
-//! auth-service numbers revocations without a gap. The set is read several times a second from where it ended the last time,
-//! so what was missed is caught up. When that fails for too long, requests that move money are refused until it works
+//! auth-service numbers revocations without a gap. The set is read again and again from where it ended the last time, so what was
+//! missed is caught up. When that fails for too long, requests that move money are refused until it works
 //! again; everything else goes on.
 
 use std::collections::HashMap;
@@ -15,7 +15,9 @@ use shared::http_client::CallError;
 use shared::{ApiError, Denial};
 use uuid::Uuid;
 
-const POLL: Duration = Duration::from_millis(250);
+/// After an answer: auth-service answers when there is something new, and waits while there is nothing.
+const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
 /// Longer than any token lives that was given before the revocation.
 const KEEP: Duration = Duration::from_secs(15 * 60);
 const NEVER: u64 = u64::MAX;
@@ -85,12 +87,16 @@ impl Revocations {
     /// Reads on, for as long as the gateway runs.
     pub async fn follow(&self) {
         loop {
-            if let Err(error) = self.catch_up().await {
-                tracing::warn!(%error, "revocations cannot be read");
-            }
+            let pause = match self.catch_up().await {
+                Ok(()) => PAUSE,
+                Err(error) => {
+                    tracing::warn!(%error, "revocations cannot be read");
+                    PAUSE_AFTER_FAILURE
+                }
+            };
             let staleness = self.staleness().unwrap_or_else(|| self.began.elapsed());
             metrics::gauge!("gateway_revocations_staleness_seconds").set(staleness.as_secs_f64());
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -101,11 +107,14 @@ impl Revocations {
             let after = self.revoked.read().unwrap_or_else(PoisonError::into_inner).last;
             let page = match self.auth.revocations(after).await {
                 Ok(page) => page,
-                // A version from before there was a feed has revoked nothing that it could tell.
-                Err(CallError::Refused { problem, .. }) if problem.status == 404 => Page {
-                    revocations: Vec::new(),
-                    last: after.unwrap_or_default(),
-                },
+                // A version from before there was a feed has revoked nothing that it could tell, and does not wait either.
+                Err(CallError::Refused { problem, .. }) if problem.status == 404 => {
+                    tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+                    Page {
+                        revocations: Vec::new(),
+                        last: after.unwrap_or_default(),
+                    }
+                }
                 Err(error) => return Err(error),
             };
             if self.take(page) {

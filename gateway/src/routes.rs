@@ -82,7 +82,7 @@ pub fn find(path: &str) -> Option<(Service, Access)> {
 }
 
 /// Whether a request changes something in the ledger.
-pub fn moves_money(service: Service, method: &Method) -> bool {
+pub fn changes_ledger(service: Service, method: &Method) -> bool {
     service == Service::Transactions && !method.is_safe()
 }
 
@@ -132,6 +132,9 @@ mod tests {
             ("/api/v1/auth/me", (Service::Auth, Token)),
             ("/api/v1/auth/login/", (Service::Auth, Token)),
             ("/.well-known/jwks.json", (Service::Auth, Public)),
+            (OAUTH_METADATA, (Service::Auth, Public)),
+            ("/oauth/token", (Service::Auth, Credentials)),
+            ("/api/v1/auth/api-keys", (Service::Auth, Token)),
             ("/api/v1/accounts", (Service::Accounts, Token)),
             ("/api/v1/accounts/acct_1/freeze", (Service::Accounts, Token)),
             ("/api/v1/transfers", (Service::Transactions, Token)),

@@ -55,7 +55,7 @@ pub fn document(title: &str, description: &str, routes: impl FnOnce(&mut Service
 const OF_AUTHENTICATION: [(&str, &str); 3] = [
     (
         "401",
-        "`missing_token`, `invalid_token`, `token_expired`, `session_revoked`, `invalid_session`, `invalid_api_key`: log in again",
+        "`session_revoked`, `invalid_session`, `invalid_api_key`: log in again",
     ),
     (
         "403",

@@ -23,6 +23,7 @@ DECLARE
 BEGIN
     UPDATE revocation_feed SET last = last + 1 RETURNING last INTO next;
     INSERT INTO revocations (number, id) VALUES (next, OLD.id);
+    PERFORM pg_notify('auth.revocations', '');
     RETURN NULL;
 END $$;
 CREATE CONSTRAINT TRIGGER record_revocation AFTER UPDATE OF revoked_at ON sessions DEFERRABLE INITIALLY DEFERRED

@@ -30,5 +30,6 @@ DECLARE
 BEGIN
     UPDATE revocation_feed SET last = last + 1 RETURNING last INTO next;
     INSERT INTO revocations (number, id) VALUES (next, sid);
+    PERFORM pg_notify('auth.revocations', '');
 END $$;
 GRANT EXECUTE ON FUNCTION revoke_access_token TO auth_runtime;

@@ -36,7 +36,6 @@ impl StoredKey {
             scopes: scopes(&self.scopes),
             allowed_networks: networks(&self.allowed_networks)?,
             id: self.id,
-            user_id: self.user_id,
             created_at: self.created_at,
             expires_at: self.expires_at,
             last_used_at: self.last_used_at,
@@ -140,7 +139,6 @@ pub async fn insert(
         .await?;
     Ok(ApiKey {
         id,
-        user_id: new.user_id,
         name: new.name.to_owned(),
         scopes: new.scopes.to_vec(),
         allowed_networks: new.allowed_networks.to_vec(),

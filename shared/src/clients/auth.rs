@@ -13,7 +13,7 @@ use crate::http_client::{CallError, Retry};
 pub const SERVICE: &str = "auth-service";
 
 /// Both calls are short, and somebody waits for the first.
-const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `POST /internal/tokens`: what a client presented instead of an access token. An unknown one, or one that has ended, is
 /// refused with 422, because 401 would be about the token of the service that asks.
@@ -41,8 +41,8 @@ pub struct Revocation {
     pub id: Uuid,
 }
 
-/// `GET /internal/revocations?after=`: those with higher numbers, oldest first; without `after` those that a token may still be
-/// good for.
+/// `GET /internal/revocations?after=`: those with higher numbers, oldest first, as soon as there are any or after a moment; without
+/// `after` those that a token may still be good for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocations {
     pub revocations: Vec<Revocation>,
