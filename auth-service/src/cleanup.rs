@@ -1,5 +1,5 @@
-//! The job that removes what has ended: sessions with their refresh tokens, refresh tokens used long ago, old failures,
-//! revocations that concern nobody any more.
+//! The job that removes what has ended: sessions with their refresh tokens, refresh tokens used long ago, old failures, what has
+//! expired, revocations that concern nobody any more.
 //!
 //! Every replica runs it. A batch is one short statement that skips what another replica is removing, so nothing waits.
 
@@ -13,6 +13,7 @@ use shared::{ApiError, Clock, Db};
 use tokio_util::sync::CancellationToken;
 
 use crate::schema::refresh_tokens;
+use crate::sessions::cache::KEEP_CHANGES;
 use crate::sessions::refresh_token::REPEATABLE_FOR;
 use crate::{login_attempts, revocations};
 
@@ -24,6 +25,8 @@ const KEEP_ENDED: chrono::Duration = chrono::Duration::days(1);
 const KEEP_KEYS: chrono::Duration = chrono::Duration::days(90);
 /// A used refresh token that comes again later than this is refused like an unknown one, without ending the session.
 const KEEP_USED: chrono::Duration = chrono::Duration::days(7);
+/// What became of a message can be asked for this long; to whom it went and what was in it is gone with its end.
+const KEEP_MESSAGES: chrono::Duration = chrono::Duration::days(30);
 
 /// Cleans up now and then, until `shutdown`.
 pub async fn run(db: Db, clock: Clock, shutdown: CancellationToken) {
@@ -51,6 +54,11 @@ async fn clean_up(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
         ),
         ("api_keys", "id", "expires_at", now - KEEP_KEYS),
         ("revocations", "number", "revoked_at", now - revocations::KEEP),
+        ("messages", "id", "ended_at", now - KEEP_MESSAGES),
+        ("one_time_tokens", "token_hash", "expires_at", now),
+        ("social_logins", "state_hash", "expires_at", now),
+        ("throttles", "key", "ends_at", now),
+        ("cache_invalidations", "id", "created_at", now - KEEP_CHANGES),
     ] {
         let delete_batch = format!(
             "DELETE FROM {table} WHERE {key} IN \

@@ -15,6 +15,29 @@
 //!   not less
 //! - `PASSWORD_HASH_THREADS`: threads that hash, default 1
 //! - `PASSWORD_HASH_QUEUE`: how many passwords may be waiting or worked on before logins are shed, default 32
+//! - `PASSWORD_MIN_LENGTH`: characters that a new password needs, 8 to 64, default 15 (NIST SP 800-63B-4)
+//! - `BREACHED_PASSWORDS`: optional; the list of stolen passwords that `build-breached-list` has made, from the passwords, or
+//!   SHA-1 of passwords, in `BREACHED_PASSWORDS_SOURCE`
+//! - `IMPORT_FILE`: for `import-users` only; `email`, `name`, `password_hash` and perhaps `email_verified` as JSON on each line
+//! - `FRONTEND_URL`: the site whose pages links in mails lead to: `/verify-email`, `/reset-password` and `/login`
+//! - `LINK_URLS`: optional; other pages, and deep links of apps, that a request may have a mail lead to, with commas between them
+//! - `SMTP_URL`: who takes mail over, `smtps://user:password@host` or `smtp://user:password@host?tls=required`
+//! - `MAIL_FROM`: whom mail is from, `Name <address@domain>`
+//! - `SMS_GATEWAY_URL`, `SMS_GATEWAY_TOKEN`: optional; who takes text messages over: a POST of `id`, `to` and `text` as JSON, with
+//!   the token as bearer. Without them, nothing that needs a text message is offered
+//! - `MESSAGE_DIRECTORY`: for developers, instead of all these: each message becomes a file in it
+//! - `BRAND_NAME`: what messages call us, default Flowlet
+//! - `EMAIL_VERIFICATION`: `required` before a login, `optional` (default), or `off`, when no mail is sent at registration
+//! - `SOCIAL_AUTH`: optional; our accounts at providers whose accounts log in, as JSON: `{"google": {"client_id": "…",
+//!   "client_secret": "…"}}`, and so `github`, `facebook`, `discord`, `microsoft` (perhaps with a `tenant`), and `apple` with
+//!   `team_id`, `key_id` and `private_key` in place of the secret. A `base_url` names a server in place of the provider's own
+//! - `API_BASE_URL`: where browsers find the gateway; providers send them back to `/api/v1/auth/social/<provider>/callback` there
+//! - `BRIDGE_SECRETS`: optional; one or two secrets, with a comma between them, that backends may validate sessions with, besides
+//!   those that an administrator makes while the service runs
+//! - `REDIS_URL`: optional; the `redis://` or `rediss://` URL of a Redis that all replicas share, which makes checks of sessions
+//!   faster and their end known sooner
+//! - `SOCIAL_CALLBACK_MODE`: how browsers that programs for Flowless have sent get their session: in a `cookie` (default), or in
+//!   the `params` of the URL
 //! - `WORKERS`: threads that serve requests, default 2
 //! - `SHUTDOWN_DELAY_S`: how long requests are still taken after SIGTERM, until balancers have noticed, default 0
 //! - `FLOWLET_ENV`: `production` (default), which refuses what can be guessed or is unsafe, or `development`
@@ -29,7 +52,11 @@ use shared::config::Env;
 use shared::db::DbConfig;
 use shared::{Clock, FieldKeys};
 
+use crate::email_verification::Requirement;
+use crate::messages::{CarrierConfig, Links};
+use crate::passwords::RulesConfig;
 use crate::signing_key::{EXAMPLE_KID, SigningKey};
+use crate::social::SocialConfig;
 
 /// Argon2id's least cost by OWASP.
 const MIN_HASH_MEMORY_KIB: u32 = 19_456;
@@ -42,6 +69,12 @@ pub struct Config {
     pub field_keys: FieldKeys,
     pub service_secrets: Vec<SecretString>,
     pub hashing: HashingConfig,
+    pub password_rules: RulesConfig,
+    pub messages: MessagesConfig,
+    pub email_verification: Requirement,
+    pub social: SocialConfig,
+    pub bridge_secrets: Vec<SecretString>,
+    pub redis_url: Option<SecretString>,
     pub workers: usize,
     pub shutdown_delay: Duration,
     pub clock: Clock,
@@ -53,6 +86,13 @@ pub struct SigningKeysConfig {
     pub current: SecretString,
     pub next: Option<SecretString>,
     pub previous: Option<SecretString>,
+}
+
+#[derive(Clone, Debug)]
+pub struct MessagesConfig {
+    pub carrier: CarrierConfig,
+    pub links: Links,
+    pub brand: String,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,12 +111,36 @@ impl Config {
             field_keys: FieldKeys::from_env(&mut env),
             service_secrets: env.secrets("SERVICE_SECRETS"),
             hashing: HashingConfig::from_env(&mut env),
+            password_rules: RulesConfig::from_env(&mut env),
+            messages: MessagesConfig::from_env(&mut env),
+            email_verification: env.or("EMAIL_VERIFICATION", Requirement::default()),
+            social: SocialConfig::from_env(&mut env),
+            bridge_secrets: bridge_secrets(&mut env),
+            redis_url: env.optional::<String>("REDIS_URL").map(SecretString::from),
             workers: env.or("WORKERS", 2),
             shutdown_delay: Duration::from_secs(env.or("SHUTDOWN_DELAY_S", 0)),
             clock: Clock::system(),
         };
         env.finish(config)
     }
+}
+
+/// Each of at least 32 characters: programs of Flowless refuse shorter ones.
+fn bridge_secrets(env: &mut Env) -> Vec<SecretString> {
+    let text: Option<String> = env.optional("BRIDGE_SECRETS");
+    let text = text.unwrap_or_default();
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let parts: Vec<&str> = parts.collect();
+    if parts.len() > 2 {
+        env.refuse("BRIDGE_SECRETS", "has more than two secrets");
+    }
+    for part in &parts {
+        env.check_secret("BRIDGE_SECRETS", part);
+        if part.len() < 32 {
+            env.refuse("BRIDGE_SECRETS", "has a secret of fewer than 32 characters");
+        }
+    }
+    parts.into_iter().map(SecretString::from).collect()
 }
 
 impl SigningKeysConfig {
@@ -104,6 +168,16 @@ impl SigningKeysConfig {
             }
         }
         keys
+    }
+}
+
+impl MessagesConfig {
+    fn from_env(env: &mut Env) -> Self {
+        Self {
+            carrier: CarrierConfig::from_env(env),
+            links: Links::from_env(env),
+            brand: env.or("BRAND_NAME", "Flowlet".to_owned()),
+        }
     }
 }
 
@@ -149,6 +223,9 @@ mod tests {
             ("FIELD_KEYS", FIELD_KEYS),
             ("BLIND_INDEX_KEYS", BLIND_INDEX_KEYS),
             ("SERVICE_SECRETS", "71c5e9a20d8b46f3b9c04d7e62a8f153"),
+            ("FRONTEND_URL", "https://app.example.com"),
+            ("SMTP_URL", "smtps://user:password@mail.example.com"),
+            ("MAIL_FROM", "Flowlet <no-reply@example.com>"),
         ];
         all.extend(pairs);
         let outcome = Config::from_env(Env::from_pairs(all));

@@ -24,6 +24,10 @@ pub const DEVICE_ID: Column = Column("auth.sessions.device_id");
 pub const USER_NAME: Column = Column("auth.users.user_name");
 pub const PROFILE: Column = Column("auth.users.profile");
 pub const API_KEY_NAME: Column = Column("auth.api_keys.name");
+pub const MESSAGE_RECIPIENT: Column = Column("auth.messages.recipient");
+pub const MESSAGE_CONTENT: Column = Column("auth.messages.content");
+pub const SOCIAL_SUBJECT: Column = Column("auth.social_accounts.subject");
+pub const SOCIAL_EMAIL: Column = Column("auth.social_accounts.email");
 const CHECK_VALUE: Column = Column("auth.field_keys.check_value");
 
 /// Where personal data are: the columns of versions from before field encryption, where there were any, and those that
@@ -35,7 +39,7 @@ struct PersonalColumn {
     encrypted: &'static str,
 }
 
-const COLUMNS: [PersonalColumn; 8] = [
+const COLUMNS: &[PersonalColumn] = &[
     PersonalColumn {
         place: EMAIL,
         table: "users",
@@ -84,7 +88,34 @@ const COLUMNS: [PersonalColumn; 8] = [
         plaintext: None,
         encrypted: "name_encrypted",
     },
+    PersonalColumn {
+        place: MESSAGE_RECIPIENT,
+        table: "messages",
+        plaintext: None,
+        encrypted: "recipient_encrypted",
+    },
+    PersonalColumn {
+        place: MESSAGE_CONTENT,
+        table: "messages",
+        plaintext: None,
+        encrypted: "content_encrypted",
+    },
+    PersonalColumn {
+        place: SOCIAL_SUBJECT,
+        table: "social_accounts",
+        plaintext: None,
+        encrypted: "subject_encrypted",
+    },
+    PersonalColumn {
+        place: SOCIAL_EMAIL,
+        table: "social_accounts",
+        plaintext: None,
+        encrypted: "email_encrypted",
+    },
 ];
+
+/// What users are found by.
+const INDEXED: [Column; 2] = [EMAIL, USER_NAME];
 
 const PLAINTEXT: &str = "plaintext";
 const ENCRYPTION: &str = "encryption";
@@ -189,7 +220,7 @@ fn active_number(known: &[KnownKey], purpose: &str) -> Option<i32> {
 pub struct Protection<'k> {
     keys: &'k FieldKeys,
     encryption: KeyNumber,
-    /// The keys under which each e-mail is indexed.
+    /// The keys under which each e-mail and each user name is indexed.
     blind_index: Vec<KeyNumber>,
     /// Whether plaintext is written too, for a version from before field encryption that may be running.
     writes_plaintext: bool,
@@ -228,9 +259,9 @@ impl<'k> Protection<'k> {
         self.writes_plaintext.then_some(text)
     }
 
-    /// The number of each key under which an e-mail is to be found, and its index.
-    pub fn email_indexes(&self, email: &str) -> Result<Vec<(KeyNumber, Vec<u8>)>, FieldError> {
-        let index = |number: &KeyNumber| Ok((*number, self.keys.blind_index(*number, EMAIL, email)?));
+    /// The number of each key under which a text of this column is to be found, and its index.
+    pub fn blind_indexes(&self, column: Column, text: &str) -> Result<Vec<(KeyNumber, Vec<u8>)>, FieldError> {
+        let index = |number: &KeyNumber| Ok((*number, self.keys.blind_index(*number, column, text)?));
         self.blind_index.iter().map(index).collect()
     }
 }
@@ -315,7 +346,7 @@ mod tests {
         let before = Protection::new(&keys, &rows).unwrap();
         let value = before.encrypt(NAME, Uuid::nil(), "Ada").unwrap();
         assert_eq!(i32::from(value.key()), 1);
-        assert_eq!(before.email_indexes("ada@example.com").unwrap().len(), 1);
+        assert_eq!(before.blind_indexes(EMAIL, "ada@example.com").unwrap().len(), 1);
         assert_eq!(
             (before.plaintext("Ada"), before.reads_plaintext),
             (Some("Ada"), true)
@@ -328,7 +359,7 @@ mod tests {
         let after = Protection::new(&keys, &rows).unwrap();
         let value = after.encrypt(NAME, Uuid::nil(), "Ada").unwrap();
         assert_eq!(i32::from(value.key()), 2);
-        assert_eq!(after.email_indexes("ada@example.com").unwrap().len(), 2);
+        assert_eq!(after.blind_indexes(EMAIL, "ada@example.com").unwrap().len(), 2);
         assert_eq!((after.plaintext("Ada"), after.reads_plaintext), (None, false));
     }
 }

@@ -7,17 +7,28 @@ mod administration;
 mod api_keys;
 mod cleanup;
 pub mod config;
+mod email_verification;
 mod field_keys;
+mod flowless;
+mod instance;
 mod login_attempts;
+mod mail_requests;
+mod messages;
+mod one_time_tokens;
+mod passwordless;
 mod passwords;
+mod pictures;
 mod revocations;
 pub mod routes;
 mod schema;
 mod sessions;
 pub mod signing_key;
+mod social;
 mod state;
 mod telemetry;
+mod throttles;
 mod token_exchange;
+mod trust_tokens;
 pub mod users;
 
 use std::net::TcpListener;
@@ -33,6 +44,8 @@ use shared::{Db, FieldKeys, ServiceTokens};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use messages::Channel;
+use messages::delivery::Delivery;
 use state::AppState;
 
 pub use config::Config;
@@ -58,6 +71,10 @@ pub const COMMANDS: &[Command] = &[
     ("encrypt-fields", |env| {
         Box::pin(field_keys::plaintext::encrypt_fields(env))
     }),
+    ("build-breached-list", |env| {
+        Box::pin(passwords::breached::build(env))
+    }),
+    ("import-users", |env| Box::pin(users::import::import_users(env))),
     ("rotate-field-keys", |env| {
         Box::pin(field_keys::rotation::rotate_field_keys(env))
     }),
@@ -76,8 +93,25 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     ));
     let tokens = ServiceTokens::new(SERVICE, &config.service_secrets, clock.clone())?;
     let tokens = web::Data::new(tokens);
+    let delivery = Delivery {
+        db: db.clone(),
+        clock: clock.clone(),
+        field_keys: keys.clone(),
+        carriers: state.carriers.clone(),
+        links: state.links.clone(),
+        brand: config.messages.brand.clone(),
+    };
+    if !state.carriers.have(Channel::Sms) {
+        tracing::info!("text messages are not offered: SMS_GATEWAY_URL is not set");
+    }
+    tasks.spawn(messages::delivery::run(delivery, shutdown.clone()));
     let state = web::Data::new(state);
     tasks.spawn(revocations::listen(state.clone(), shutdown.clone()));
+    let (cache_state, cache_shutdown) = (state.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        let state = cache_state;
+        state.session_cache.run(&state.db, cache_shutdown).await;
+    });
     tasks.spawn(cleanup::run(db.clone(), clock, shutdown.clone()));
     let (ready_db, ready_keys) = (db.clone(), keys.clone());
     let server = Server {

@@ -1,27 +1,41 @@
 //! Passwords: what may be one, and how one is checked.
 //!
-//! Any characters, 8 to 256 of them, normalised (NFKC) so that two keyboards write the same password; no rules of
-//! composition and no forced change, after NIST SP 800-63B. What could be guessed is refused by an estimate of its strength
-//! instead, which knows common passwords, names, keyboard walks, dates, and the user's own e-mail and name.
+//! Any characters, 15 to 256 of them unless the operator asks for another number, normalised (NFKC) so that two keyboards write
+//! the same password; no rules of composition and no forced change, after NIST SP 800-63B-4. What could be guessed is refused
+//! instead: what was stolen elsewhere and is on the operator's list, and, by an estimate of its strength, common passwords,
+//! names, keyboard walks, dates, and the user's own e-mail and name. One that gets onto the list later still logs in; its user
+//! is told by mail to change it.
 
 pub mod authentication;
+pub mod breached;
+pub mod foreign;
 pub mod handlers;
 pub mod hashing;
+pub mod reset;
+
+use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use shared::ApiError;
+use shared::config::Env;
 use unicode_normalization::UnicodeNormalization;
 use utoipa::ToSchema;
-use zxcvbn::Score;
+use zxcvbn::{Entropy, Score};
 
-const MIN_CHARACTERS: usize = 8;
+use breached::BreachedList;
+
+/// Of a password that is the only proof.
+const MIN_CHARACTERS: usize = 15;
+/// Less is never enough, whatever the operator thinks.
+const LEAST_MIN_CHARACTERS: usize = 8;
 const MAX_CHARACTERS: usize = 256;
 /// The estimate looks at the beginning only: its effort grows with the square of the length, and 64 cost as much as a hash.
 const ESTIMATED_CHARACTERS: usize = 64;
 
-/// A password, of at most 256 characters. To be set it needs 8, and not to be easy to guess.
+/// A password, of at most 256 characters. To be set it needs 15, unless the operator has chosen another number, and not to be
+/// easy to guess.
 #[derive(Clone, Debug, ToSchema)]
 #[schema(value_type = String, format = Password, max_length = 256, example = "three violet otters juggle")]
 pub struct Password(SecretString);
@@ -74,21 +88,96 @@ impl About {
     }
 }
 
-/// Why `password` must not be set; `None` when it may. Takes milliseconds, so it runs where passwords are hashed.
-fn weakness(password: &Password, about: &About) -> Option<String> {
-    let password = password.expose();
-    if password.chars().count() < MIN_CHARACTERS {
-        return Some(format!(
-            "The password needs at least {MIN_CHARACTERS} characters."
-        ));
+/// What passwords have to be.
+#[derive(Debug)]
+pub struct Rules {
+    min_characters: usize,
+    breached: Option<BreachedList>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            min_characters: MIN_CHARACTERS,
+            breached: None,
+        }
     }
+}
+
+#[derive(Clone, Debug)]
+pub struct RulesConfig {
+    min_characters: usize,
+    breached: Option<PathBuf>,
+}
+
+impl RulesConfig {
+    pub fn from_env(env: &mut Env) -> Self {
+        let min_characters = env.or("PASSWORD_MIN_LENGTH", MIN_CHARACTERS);
+        if !(LEAST_MIN_CHARACTERS..=MAX_CHARACTERS / 4).contains(&min_characters) {
+            env.refuse("PASSWORD_MIN_LENGTH", "is not between 8 and 64");
+        }
+        Self {
+            min_characters,
+            breached: env.optional("BREACHED_PASSWORDS"),
+        }
+    }
+}
+
+impl Rules {
+    pub fn new(config: &RulesConfig) -> anyhow::Result<Self> {
+        Ok(Self {
+            min_characters: config.min_characters,
+            breached: config.breached.as_deref().map(BreachedList::open).transpose()?,
+        })
+    }
+
+    /// Whether it was stolen somewhere. A list that cannot be read stops nobody: the estimate is there besides.
+    fn is_breached(&self, password: &Password) -> bool {
+        let Some(list) = &self.breached else { return false };
+        list.contains(password.expose()).unwrap_or_else(|error| {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the list of breached passwords cannot be read"
+            );
+            false
+        })
+    }
+
+    /// Whether it is among the first that anybody tries.
+    fn is_common(password: &Password) -> bool {
+        estimate(password.expose(), &[]).score() == Score::Zero
+    }
+
+    /// Why `password` must not be set; `None` when it may. Takes milliseconds, so it runs where passwords are hashed.
+    fn weakness(&self, password: &Password, about: &About) -> Option<String> {
+        let length = password.expose().chars().count();
+        if length < self.min_characters {
+            let least = self.min_characters;
+            return Some(format!("The password needs at least {least} characters."));
+        }
+        if self.is_breached(password) {
+            let advice =
+                "The password is on a list of stolen ones, which are tried first. Choose another one.";
+            return Some(advice.to_owned());
+        }
+        guessable(password, about)
+    }
+}
+
+fn estimate(password: &str, words: &[&str]) -> Entropy {
+    let beginning: String = password.chars().take(ESTIMATED_CHARACTERS).collect();
+    zxcvbn::zxcvbn(&beginning, words)
+}
+
+/// Why a password is easy to guess, if it is.
+fn guessable(password: &Password, about: &About) -> Option<String> {
+    let password = password.expose();
     if password.to_lowercase().contains(&about.email) {
         return Some("The password must not contain the e-mail address.".to_owned());
     }
     let words = about.words();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let beginning: String = password.chars().take(ESTIMATED_CHARACTERS).collect();
-    let estimate = zxcvbn::zxcvbn(&beginning, &words);
+    let estimate = estimate(password, &words);
     if estimate.score() >= Score::Three {
         return None;
     }
@@ -122,7 +211,7 @@ mod tests {
 
     fn weakness_of(text: &str) -> Option<String> {
         let about = About::new("ada.lovelace@example.com", "Ada Lovelace");
-        weakness(&Password::parse(text).unwrap(), &about)
+        Rules::default().weakness(&Password::parse(text).unwrap(), &about)
     }
 
     #[test]
@@ -133,9 +222,10 @@ mod tests {
             "password",
             "Password1!",
             "12345678901234567890",
-            "qwertyuiopasdf",
+            "qwertyuiopasdfgh",
             "aaaaaaaaaaaaaaaaaaaaaaaa",
-            "adalovelace1",
+            "adalovelace1234",
+            "kX9$vbq2Lz-7Rw",
             "ADA.lovelace@example.com and more words",
         ] {
             let advice = weakness_of(bad).unwrap_or_else(|| panic!("{bad} passed"));
@@ -148,12 +238,35 @@ mod tests {
         let long = "Öl-Pferd über 7 Brücken 雨 ".repeat(9);
         for good in [
             "three violet otters juggle",
-            "kX9$vbq2Lz",
+            "kX9$vbq2Lz-7Rw4",
             "дождь стучит по крыше",
             &long,
         ] {
             assert_eq!(weakness_of(good), None, "{good}");
         }
+    }
+
+    #[test]
+    fn the_operator_may_ask_for_less_or_more_within_bounds() {
+        let rules = |least: &str| {
+            let mut env = Env::from_pairs([("PASSWORD_MIN_LENGTH", least)]);
+            let config = RulesConfig::from_env(&mut env);
+            env.finish(config).map(|config| Rules::new(&config).unwrap())
+        };
+        let about = About::new("ada@example.com", "Ada");
+        let refused = |least, text| {
+            let password = Password::parse(text).unwrap();
+            rules(least).unwrap().weakness(&password, &about).is_some()
+        };
+        assert!(!refused("8", "kX9$vbq2Lz") && refused("11", "kX9$vbq2Lz"));
+        assert!(rules("7").is_err() && rules("65").is_err());
+    }
+
+    #[test]
+    fn a_common_password_is_told_from_a_weak_one_of_ones_own() {
+        let is_common = |text| Rules::is_common(&Password::parse(text).unwrap());
+        assert!(is_common("password") && is_common("qwertyuiop"));
+        assert!(!is_common("three violet otters juggle") && !is_common("kX9$vbq2Lz"));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    access_tokens, administration, api_keys, passwords, revocations, sessions, token_exchange, users,
+    access_tokens, administration, api_keys, email_verification, flowless, instance, passwordless, passwords,
+    pictures, revocations, sessions, social, token_exchange, trust_tokens, users,
 };
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -13,7 +14,25 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(sessions::handlers::log_in)
         .service(sessions::handlers::refresh_tokens)
         .service(sessions::handlers::log_out)
+        .service(passwordless::request_login_link)
+        .service(passwordless::use_login_link)
+        .service(passwordless::request_login_code)
+        .service(passwordless::use_login_code)
         .service(passwords::handlers::change_password)
+        .service(passwords::reset::request_password_reset)
+        .service(passwords::reset::validate_password_reset)
+        .service(passwords::reset::complete_password_reset)
+        .service(email_verification::request_email_verification)
+        .service(email_verification::verify_email)
+        .service(social::handlers::list_social_providers)
+        .service(social::handlers::list_social_accounts)
+        .service(social::handlers::link_social_account)
+        .service(social::handlers::unlink_social_account)
+        .service(social::handlers::begin_social_login)
+        .service(social::handlers::begin_social_link)
+        .service(social::handlers::finish_social_login)
+        .service(social::handlers::finish_social_login_by_form)
+        .service(social::handlers::log_in_by_provider_token)
         .service(users::handlers::get_me)
         .service(access_tokens::get_jwks)
         .service(administration::handlers::list_users)
@@ -42,7 +61,21 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(api_keys::oauth::introspect_token)
         .service(api_keys::oauth::revoke_token)
         .service(api_keys::oauth::get_oauth_metadata)
-        .map(internal);
+        .service(pictures::handlers::set_picture)
+        .service(pictures::handlers::remove_picture)
+        .service(pictures::handlers::get_picture)
+        .service(users::profile::handlers::change_me)
+        .service(sessions::list::list_sessions)
+        .service(sessions::list::revoke_session)
+        .service(sessions::list::revoke_sessions)
+        .service(instance::handlers::get_settings)
+        .service(instance::handlers::change_settings)
+        .service(instance::handlers::list_bridge_secrets)
+        .service(instance::handlers::make_bridge_secret)
+        .service(instance::handlers::revoke_bridge_secret)
+        .service(trust_tokens::get_trust_token_keys)
+        .map(internal)
+        .map(flowless::configure);
 }
 
 /// For the gateway only, and so not in the public document.

@@ -18,6 +18,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    bridge_secrets (id) {
+        id -> Uuid,
+        secret_hash -> Bytea,
+        name -> Text,
+        kind -> Text,
+        slot -> Int4,
+        created_at -> Timestamptz,
+        revoked_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     audit_log (number) {
         number -> Int8,
         at -> Timestamptz,
@@ -30,6 +42,16 @@ diesel::table! {
         request_id -> Nullable<Text>,
         previous_hash -> Bytea,
         hash -> Bytea,
+    }
+}
+
+diesel::table! {
+    cache_invalidations (id) {
+        id -> Int8,
+        xid -> Int8,
+        key -> Bytea,
+        asked_for -> Bool,
+        created_at -> Timestamptz,
     }
 }
 
@@ -53,10 +75,60 @@ diesel::table! {
 }
 
 diesel::table! {
+    instance_settings (id) {
+        id -> Bool,
+        validation_mode -> Text,
+        session_lifetime_s -> Int4,
+        secret_for_registration -> Bool,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     login_attempts (email_hash) {
         email_hash -> Bytea,
         failures -> Int4,
         last_attempt_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    messages (id) {
+        id -> Uuid,
+        channel -> Text,
+        kind -> Text,
+        recipient_encrypted -> Nullable<Bytea>,
+        content_encrypted -> Nullable<Bytea>,
+        status -> Text,
+        attempts -> Int4,
+        problem -> Nullable<Text>,
+        created_at -> Timestamptz,
+        next_attempt_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        ended_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    one_time_tokens (token_hash) {
+        token_hash -> Bytea,
+        purpose -> Text,
+        user_id -> Uuid,
+        email_hash -> Bytea,
+        code_hash -> Nullable<Bytea>,
+        attempts_left -> Int4,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    pictures (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        media_type -> Text,
+        content -> Bytea,
+        created_at -> Timestamptz,
     }
 }
 
@@ -105,6 +177,39 @@ diesel::table! {
 }
 
 diesel::table! {
+    social_accounts (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        provider -> Text,
+        identity_hash -> Bytea,
+        subject_encrypted -> Bytea,
+        email_encrypted -> Nullable<Bytea>,
+        created_at -> Timestamptz,
+        last_used_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    social_logins (state_hash) {
+        state_hash -> Bytea,
+        browser_hash -> Bytea,
+        provider -> Text,
+        callback -> Text,
+        user_id -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    throttles (key) {
+        key -> Bytea,
+        uses -> Int4,
+        ends_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     users (id) {
         id -> Uuid,
         email -> Nullable<Text>,
@@ -121,12 +226,17 @@ diesel::table! {
         profile_encrypted -> Nullable<Bytea>,
         email_verified_at -> Nullable<Timestamptz>,
         legal_hold_at -> Nullable<Timestamptz>,
+        has_password -> Bool,
     }
 }
 
 diesel::joinable!(api_keys -> users (user_id));
 diesel::joinable!(email_indexes -> users (user_id));
+diesel::joinable!(one_time_tokens -> users (user_id));
+diesel::joinable!(pictures -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
+diesel::joinable!(social_accounts -> users (user_id));
+diesel::joinable!(social_logins -> users (user_id));
 diesel::joinable!(sessions -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
@@ -135,9 +245,15 @@ diesel::allow_tables_to_appear_in_same_query!(
     email_indexes,
     field_keys,
     login_attempts,
+    messages,
+    one_time_tokens,
+    pictures,
     refresh_tokens,
     revocation_feed,
     revocations,
     sessions,
+    social_accounts,
+    social_logins,
+    throttles,
     users,
 );

@@ -5,10 +5,13 @@
 //! later or from another client, was stolen, from the user or by the user's thief, so the session ends. Access tokens outlive their session by at most
 //! their five minutes in other services; this one looks at the session.
 
+pub mod cache;
 pub mod handlers;
+pub mod list;
 pub mod login;
 pub mod queries;
 pub mod refresh_token;
+pub mod validation;
 
 use std::net::IpAddr;
 
@@ -18,18 +21,20 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Duration, Utc};
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use shared::id::{SessionId, UserId};
 use shared::{ApiError, Denial};
 
-/// A session ends this long after its login, however much it is used.
-const LIFETIME: Duration = Duration::days(30);
+use crate::login_attempts::device::PresentedDevice;
+
 /// A session ends when it was not used for this long.
 pub const IDLE_LIFETIME: Duration = Duration::days(7);
 
 const SECRET_BYTES: usize = 32;
 const SESSION_PREFIX: &str = "ses_";
 const REFRESH_TOKEN_PREFIX: &str = "rt_";
-const MAX_USER_AGENT_LENGTH: usize = 256;
+const BRIDGE_PREFIX: &str = "brs_";
+pub const MAX_USER_AGENT_LENGTH: usize = 256;
 const MAX_DEVICE_ID_LENGTH: usize = 128;
 const DEVICE_ID: HeaderName = HeaderName::from_static("x-device-id");
 
@@ -41,11 +46,15 @@ impl Secret {
         Self::generate(SESSION_PREFIX)
     }
 
+    pub fn bridge() -> Result<Self, ApiError> {
+        Self::generate(BRIDGE_PREFIX)
+    }
+
     pub fn refresh_token() -> Result<Self, ApiError> {
         Self::generate(REFRESH_TOKEN_PREFIX)
     }
 
-    fn generate(prefix: &str) -> Result<Self, ApiError> {
+    pub fn generate(prefix: &str) -> Result<Self, ApiError> {
         let mut bytes = [0; SECRET_BYTES];
         aws_lc_rs::rand::fill(&mut bytes)
             .map_err(|_| ApiError::internal(anyhow::anyhow!("no random bytes")))?;
@@ -79,12 +88,15 @@ fn idle_expiry(expires_at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 /// Where a login came from, as the user will see it in the list of sessions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
     pub ip: Option<String>,
     pub user_agent: Option<String>,
     /// What the program calls the device it runs on: `X-Device-ID`.
     pub device_id: Option<String>,
+    /// Whether it has logged in before, and with which e-mail. Not kept.
+    #[serde(skip)]
+    pub device: PresentedDevice,
 }
 
 impl Client {
@@ -100,6 +112,7 @@ impl Client {
             ip: ip.map(|ip| ip.to_canonical().to_string()),
             user_agent: user_agent.map(|text| text.chars().take(MAX_USER_AGENT_LENGTH).collect()),
             device_id: text(DEVICE_ID).and_then(device_id),
+            device: PresentedDevice::of(request),
         }
     }
 }
@@ -113,7 +126,7 @@ fn device_id(text: &str) -> Option<String> {
 }
 
 /// A login as it is kept, decrypted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Session {
     pub id: SessionId,
     pub user_id: UserId,
@@ -158,7 +171,7 @@ mod tests {
     #[test]
     fn use_keeps_a_session_alive_but_never_past_its_end() {
         let login = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-        let end = login + LIFETIME;
+        let end = login + Duration::days(30);
         assert_eq!(idle_expiry(end, login), login + Duration::days(7));
         assert_eq!(idle_expiry(end, login + Duration::days(29)), end);
     }

@@ -3,6 +3,8 @@
 use metrics::{Counter, counter, describe_counter, describe_gauge, gauge};
 use shared::{ApiError, telemetry};
 
+use crate::messages::Channel;
+
 /// Why a session ended before its time.
 #[derive(Clone, Copy, Debug)]
 pub enum Revocation {
@@ -12,6 +14,29 @@ pub enum Revocation {
     TokenReuse,
     /// By somebody of staff.
     Administration,
+    PasswordReset,
+}
+
+/// What became of an attempt to send a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageOutcome {
+    Sent,
+    /// There is no user with this e-mail.
+    Dropped,
+    Retried,
+    Failed,
+}
+
+impl MessageOutcome {
+    /// Also the message's status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Dropped => "dropped",
+            Self::Retried => "retried",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// Begins to count, before anything happens that counts.
@@ -21,7 +46,15 @@ pub fn start() {
         "auth_login_attempts_total",
         "Logins by outcome: `success`, or the code of the refusal"
     );
-    for outcome in ["success", "invalid_credentials", "rate_limited", "overloaded"] {
+    for outcome in [
+        "success",
+        "invalid_credentials",
+        "invalid_login_code",
+        "invalid_login_token",
+        "email_not_verified",
+        "rate_limited",
+        "overloaded",
+    ] {
         counter!("auth_login_attempts_total", "outcome" => outcome).increment(0);
     }
     describe_counter!(
@@ -48,10 +81,63 @@ pub fn start() {
         Revocation::PasswordChange,
         Revocation::TokenReuse,
         Revocation::Administration,
+        Revocation::PasswordReset,
     ] {
         sessions_revoked(reason).increment(0);
     }
+    describe_counter!(
+        "auth_session_checks_total",
+        "Sessions that were looked up by their credential, by where they were found: `memory`, `redis`, `database`"
+    );
+    for source in ["memory", "redis", "database"] {
+        counter!("auth_session_checks_total", "source" => source).increment(0);
+    }
+    describe_counter!(
+        "auth_validation_mismatches_total",
+        "Sessions that a backend saw used from elsewhere than they began, by what differs"
+    );
+    for signal in ["ip", "user_agent", "device_id"] {
+        counter!("auth_validation_mismatches_total", "signal" => signal).increment(0);
+    }
+    telemetry::counter(
+        "redis_failures_total",
+        "Requests to Redis that failed or came too late; nothing else fails with them",
+    );
     describe_hashing();
+    describe_messages();
+}
+
+fn describe_messages() {
+    describe_counter!(
+        "messages_total",
+        "Attempts to send a message, by channel and outcome: `sent`, `dropped` (nobody has the e-mail), `retried`, `failed` (given up)"
+    );
+    for channel in Channel::ALL {
+        for outcome in [
+            MessageOutcome::Sent,
+            MessageOutcome::Dropped,
+            MessageOutcome::Retried,
+            MessageOutcome::Failed,
+        ] {
+            messages_ended(channel, outcome).increment(0);
+        }
+    }
+    describe_gauge!("messages_pending", "Messages that wait to be sent");
+    describe_gauge!(
+        "messages_lag_seconds",
+        "How long the first message that is due has waited for a replica to send it"
+    );
+    gauge!("messages_pending").set(0);
+    gauge!("messages_lag_seconds").set(0);
+}
+
+pub fn messages_ended(channel: Channel, outcome: MessageOutcome) -> Counter {
+    counter!("messages_total", "channel" => channel.name(), "outcome" => outcome.name())
+}
+
+/// Counts a login, whatever the kind.
+pub fn login_attempted<T>(result: &Result<T, ApiError>) {
+    counter!("auth_login_attempts_total", "outcome" => outcome_of(result)).increment(1);
 }
 
 fn describe_hashing() {
@@ -82,6 +168,7 @@ pub fn sessions_revoked(why: Revocation) -> Counter {
         Revocation::PasswordChange => "password_change",
         Revocation::TokenReuse => "refresh_token_reuse",
         Revocation::Administration => "administration",
+        Revocation::PasswordReset => "password_reset",
     };
     counter!("auth_sessions_revoked_total", "reason" => reason)
 }

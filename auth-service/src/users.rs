@@ -5,6 +5,8 @@
 
 pub mod email_indexes;
 pub mod handlers;
+pub mod import;
+pub mod profile;
 pub mod queries;
 
 use anyhow::Context;
@@ -23,11 +25,12 @@ use shared::id::UserId;
 use shared::{ApiError, Db, FieldKeys, Role};
 use utoipa::ToSchema;
 
-use crate::field_keys::{EMAIL, NAME};
+use crate::field_keys::{EMAIL, NAME, PROFILE, USER_NAME};
 use crate::schema::users;
+use profile::{Profile, UserName};
 
 /// A person who can log in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct User {
     pub id: UserId,
     /// In lower case, whatever was typed.
@@ -35,13 +38,20 @@ pub struct User {
     pub email: String,
     #[schema(example = "Ada Lovelace")]
     pub name: String,
+    /// Logs in as well as the e-mail.
+    #[schema(example = "ada.lovelace")]
+    pub user_name: Option<String>,
+    /// Whether the user has proved to receive what is sent to the e-mail.
+    pub email_verified: bool,
+    pub profile: Profile,
     #[schema(value_type = Vec<Role>)]
     pub roles: Roles,
     pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
 }
 
 /// A user as the database has it. The plaintext is there only of users whom a version from before field encryption knows.
-#[derive(Queryable, Selectable)]
+#[derive(Clone, Queryable, Selectable)]
 #[diesel(table_name = users, check_for_backend(Pg))]
 pub struct StoredUser {
     pub id: UserId,
@@ -49,8 +59,14 @@ pub struct StoredUser {
     name: Option<String>,
     email_encrypted: Option<Encrypted>,
     name_encrypted: Option<Encrypted>,
+    user_name_encrypted: Option<Encrypted>,
+    profile_encrypted: Option<Encrypted>,
+    pub email_verified_at: Option<DateTime<Utc>>,
     roles: Roles,
     created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    /// Whether somebody knows a password that logs in.
+    pub has_password: bool,
 }
 
 impl StoredUser {
@@ -60,12 +76,22 @@ impl StoredUser {
             Some(value) => keys.decrypt(column, row, &value),
             None => plaintext.ok_or(FieldError::Malformed),
         };
+        let read_new = |column, encrypted: Option<Encrypted>| {
+            encrypted
+                .map(|value| keys.decrypt(column, row, &value))
+                .transpose()
+        };
+        let profile = read_new(PROFILE, self.profile_encrypted)?;
         Ok(User {
             id: self.id,
             email: read(EMAIL, self.email_encrypted, self.email)?,
             name: read(NAME, self.name_encrypted, self.name)?,
+            user_name: read_new(USER_NAME, self.user_name_encrypted)?,
+            email_verified: self.email_verified_at.is_some(),
+            profile: profile.map_or(Ok(Profile::default()), |text| Profile::from_text(&text))?,
             roles: self.roles,
             created_at: self.created_at,
+            updated_at: self.updated_at,
         })
     }
 }
@@ -75,6 +101,8 @@ pub struct NewUser {
     pub id: UserId,
     pub email: Email,
     pub name: Name,
+    pub user_name: Option<UserName>,
+    pub profile: Profile,
     pub password_hash: String,
 }
 
@@ -87,7 +115,7 @@ fn email_taken() -> ApiError {
 }
 
 /// An e-mail address in its one written form.
-#[derive(Clone, Debug, PartialEq, Eq, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(value_type = String, format = Email, max_length = 254, example = "ada@example.com")]
 pub struct Email(String);
 
@@ -138,6 +166,12 @@ impl<'de> Deserialize<'de> for Email {
 pub struct Name(String);
 
 impl Name {
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let well_formed = (1..=100).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        well_formed.then(|| Self(text.to_owned()))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -146,18 +180,13 @@ impl Name {
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        let text = text.trim();
-        if (1..=100).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(D::Error::custom(
-            "expected 1 to 100 characters without control characters",
-        ))
+        Self::parse(&text)
+            .ok_or_else(|| D::Error::custom("expected 1 to 100 characters without control characters"))
     }
 }
 
 /// The roles of a user, `text[]` in the database.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, AsExpression, FromSqlRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Array<Nullable<Text>>)]
 pub struct Roles(pub Vec<Role>);
 

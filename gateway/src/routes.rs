@@ -16,7 +16,7 @@ pub enum Service {
 }
 
 /// Paths and all below them, the same on both sides of the gateway. A longer one comes before its own prefix.
-const TABLE: [(&str, Service); 17] = [
+const TABLE: [(&str, Service); 21] = [
     ("/api/v1/transfers", Service::Transactions),
     ("/api/v1/holds", Service::Transactions),
     ("/api/v1/payments", Service::Transactions),
@@ -32,19 +32,45 @@ const TABLE: [(&str, Service); 17] = [
     ("/api/v1/accounts", Service::Accounts),
     ("/api/v1/auth", Service::Auth),
     ("/oauth", Service::Auth),
+    ("/auth", Service::Auth),
+    ("/bridge/validate", Service::Auth),
+    ("/api/bridge/validate", Service::Auth),
     ("/.well-known/jwks.json", Service::Auth),
     (OAUTH_METADATA, Service::Auth),
+    (TRUST_TOKEN_KEYS, Service::Auth),
 ];
 
 const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
+const TRUST_TOKEN_KEYS: &str = "/.well-known/trust-token-keys.json";
 
+/// What programs for Flowless ask, and all below: their credentials are no access tokens, and the service looks at them itself.
+const FLOWLESS: [&str; 3] = ["/auth", "/bridge/validate", "/api/bridge/validate"];
+
+/// Shown by whoever was given their ids, in pages that send no token.
+const PICTURES: &str = "/api/v1/auth/pictures/";
+const PICTURE: &str = "/api/v1/auth/me/picture";
 const TRANSFER_BATCHES: &str = "/api/v1/transfer-batches";
 
 /// Attempts at a credential: without an access token, and under the strictest limit.
-const CREDENTIALS: [&str; 6] = [
+const CREDENTIALS: [&str; 21] = [
+    "/api/v1/auth/email/verification",
+    "/api/v1/auth/email/verify",
     "/api/v1/auth/login",
+    "/api/v1/auth/login/codes",
+    "/api/v1/auth/login/codes/use",
+    "/api/v1/auth/login/links",
+    "/api/v1/auth/login/links/use",
+    "/api/v1/auth/password/reset/complete",
+    "/api/v1/auth/password/reset/request",
+    "/api/v1/auth/password/reset/validate",
     REFRESH,
     "/api/v1/auth/register",
+    "/auth/login",
+    "/auth/password-reset/complete",
+    "/auth/password-reset/request",
+    "/auth/token/login",
+    "/auth/register",
+    "/auth/register/public",
     "/oauth/token",
     "/oauth/introspect",
     "/oauth/revoke",
@@ -52,7 +78,12 @@ const CREDENTIALS: [&str; 6] = [
 pub const REFRESH: &str = "/api/v1/auth/refresh";
 
 /// What else needs no access token. The method is not looked at: the service answers a wrong one with 405.
-const PUBLIC: [&str; 2] = ["/.well-known/jwks.json", OAUTH_METADATA];
+const PUBLIC: [&str; 4] = [
+    "/.well-known/jwks.json",
+    OAUTH_METADATA,
+    TRUST_TOKEN_KEYS,
+    "/api/v1/auth/social/providers",
+];
 
 /// Answered by the server itself, for operators.
 const OPERATIONAL: [&str; 3] = ["/livez", "/readyz", "/metrics"];
@@ -66,14 +97,17 @@ pub enum Access {
 
 /// Which service answers `path`, and what the gateway asks for before.
 pub fn find(path: &str) -> Option<(Service, Access)> {
-    let below = |prefix: &str| {
+    let below = |prefix: &&str| {
         path.strip_prefix(prefix)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let (_, service) = TABLE.into_iter().find(|(prefix, _)| below(prefix))?;
-    let access = if CREDENTIALS.contains(&path) {
+    let access = if CREDENTIALS.contains(&path) || is_social_login(path) {
         Access::Credentials
-    } else if PUBLIC.contains(&path) {
+    } else if PUBLIC.contains(&path)
+        || path.starts_with(PICTURES)
+        || FLOWLESS.iter().any(|prefix| below(prefix))
+    {
         Access::Public
     } else {
         Access::Token
@@ -86,10 +120,20 @@ pub fn changes_ledger(service: Service, method: &Method) -> bool {
     service == Service::Transactions && !method.is_safe()
 }
 
+/// A login at a provider, its end, and one by what a program has got there.
+fn is_social_login(path: &str) -> bool {
+    let step = path
+        .strip_prefix("/api/v1/auth/social/")
+        .and_then(|rest| rest.split_once('/'));
+    step.is_some_and(|(_, step)| matches!(step, "login" | "callback" | "token"))
+}
+
 /// The most bytes that a body for `path` may have.
 pub fn max_body_bytes(path: &str) -> usize {
     match path {
         TRANSFER_BATCHES => 1024 * 1024,
+        // A picture of 5 MiB, and the form around it.
+        PICTURE | "/auth/upload/picture" | "/auth/profile/picture" => 5 * 1024 * 1024 + 4096,
         _ => shared::json::MAX_BODY_BYTES,
     }
 }
@@ -130,7 +174,19 @@ mod tests {
             ("/api/v1/auth/register", (Service::Auth, Credentials)),
             ("/api/v1/auth/refresh", (Service::Auth, Credentials)),
             ("/api/v1/auth/me", (Service::Auth, Token)),
+            ("/auth/login", (Service::Auth, Credentials)),
+            ("/auth/user/me", (Service::Auth, Public)),
+            ("/bridge/validate", (Service::Auth, Public)),
+            ("/api/bridge/validate", (Service::Auth, Public)),
             ("/api/v1/auth/login/", (Service::Auth, Token)),
+            ("/api/v1/auth/login/links/use", (Service::Auth, Credentials)),
+            (
+                "/api/v1/auth/social/google/callback",
+                (Service::Auth, Credentials),
+            ),
+            ("/api/v1/auth/social/google/link", (Service::Auth, Token)),
+            ("/api/v1/auth/social/accounts/google", (Service::Auth, Token)),
+            ("/api/v1/auth/social/providers", (Service::Auth, Public)),
             ("/.well-known/jwks.json", (Service::Auth, Public)),
             (OAUTH_METADATA, (Service::Auth, Public)),
             ("/oauth/token", (Service::Auth, Credentials)),
@@ -161,6 +217,9 @@ mod tests {
             "/api/v1/accountsx",
             "/api/v1/transfers-internal",
             "/API/v1/accounts",
+            "/bridge",
+            "/api/bridge",
+            "/authx",
             "/.well-known",
             "/.well-known/jwks.jsonx",
         ] {

@@ -10,6 +10,8 @@ program=$1
 directory=$2
 
 mkdir -p "$directory/etc/ssl/certs" "$directory/run/certificate-authorities"
+# What is written for developers; a volume that is mounted there gets its mode.
+install --directory --mode 1777 "$directory/messages"
 install --mode 755 "$program" "$directory/service"
 # "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)", and the loader: "/lib64/ld-linux-x86-64.so.2 (0x…)"
 libraries=$(ldd "$program" | grep --only-matching '/[^ ]*')

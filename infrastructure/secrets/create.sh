@@ -54,6 +54,8 @@ openssl genpkey -algorithm ed25519 | write auth-service SIGNING_KEY
 # Empty until a key is replaced, so that what mounts them need not change then.
 write auth-service NEXT_SIGNING_KEY </dev/null
 write auth-service PREVIOUS_SIGNING_KEY </dev/null
+# Only its operator can tell: the mail server and our account there.
+write auth-service SMTP_URL </dev/null
 openssl genpkey -algorithm ed25519 | write transactions-service CHECKPOINT_SIGNING_KEY
 field_key | write auth-service FIELD_KEYS
 field_key | write auth-service BLIND_INDEX_KEYS
@@ -62,4 +64,5 @@ random | write service-calls SERVICE_SECRETS
 
 mv "$partial" "$directory"
 trap - EXIT
-echo "made the secrets in $directory; next: infrastructure/secrets.md, A new installation"
+echo "made the secrets in $directory; write the URL of your mail server into auth-service/SMTP_URL"
+echo "next: infrastructure/secrets.md, A new installation"

@@ -46,10 +46,18 @@ kinds! {
     Hold = "hold" as HoldId;
     /// A transfer that is made later, once or again and again.
     Schedule = "sch" as ScheduleId;
+    /// A mail or a text message.
+    Message = "msg" as MessageId;
+    /// A picture of a user.
+    Picture = "pic" as PictureId;
+    /// An account at another provider that logs a user in.
+    SocialAccount = "soc" as SocialAccountId;
     /// The `jti` of an access token.
     AccessToken = "jti" as AccessTokenId;
     /// A fact in the outbox.
     Event = "evt" as EventId;
+    /// What a backend that validates sessions is known by.
+    BridgeSecret = "bsec" as BridgeSecretId;
     /// The facts of one transaction of the ledger, and the blocks that one connection wrote.
     Block = "blk" as BlockId;
     Chain = "chn" as ChainId;

@@ -8,10 +8,12 @@
 pub mod client;
 pub mod contract;
 pub mod database;
+pub mod inbox;
 pub mod invariants;
 pub mod platform;
 pub mod postgres;
 pub mod programs;
+pub mod redis;
 pub mod sbom;
 pub mod secrets;
 pub mod service;

@@ -24,6 +24,7 @@ use tokio::time::sleep;
 
 use crate::client::{Client, Customer};
 use crate::database::Server;
+use crate::inbox::Inbox;
 use crate::postgres::Durability;
 use crate::service::Service;
 use balancer::Balancer;
@@ -74,6 +75,8 @@ pub struct Platform {
     logs: Option<PathBuf>,
     running: Mutex<BTreeMap<Replica, Running>>,
     throwaway: bool,
+    /// What the services would send by mail or as text messages.
+    pub inbox: Inbox,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -215,6 +218,10 @@ impl Builder {
             places.insert(replica, place);
         }
         let http = shared::http_client::connection_pool(Duration::from_secs(60))?;
+        let inbox = match throwaway {
+            true => Inbox::throwaway()?,
+            false => Inbox::kept_in(server.cluster.directory().join("messages")),
+        };
         let (addresses, balancers) = balance(&places, &http).await?;
         let platform = Platform {
             clock: Clock::system(),
@@ -229,6 +236,7 @@ impl Builder {
             logs,
             running: Mutex::default(),
             throwaway,
+            inbox,
             _permit: permit,
         };
         let started = platform.places.keys().copied();
@@ -456,6 +464,13 @@ impl Platform {
             ] {
                 environment.insert(name.to_owned(), value.clone());
             }
+            let gateway = self.url(Service::Gateway);
+            environment.insert("FRONTEND_URL".to_owned(), format!("{gateway}/auth"));
+            environment.insert("API_BASE_URL".to_owned(), gateway);
+            if !self.sets(Service::Auth, "SMTP_URL") {
+                let directory = self.inbox.directory().display().to_string();
+                environment.insert("MESSAGE_DIRECTORY".to_owned(), directory);
+            }
         }
         for ((of, name), value) in &self.variables {
             if *of == service {
@@ -466,6 +481,14 @@ impl Platform {
             }
         }
         Ok(environment)
+    }
+
+    /// Whether the caller has given `service` this variable, or the file of it.
+    fn sets(&self, service: Service, name: &str) -> bool {
+        let names = [name.to_owned(), format!("{name}_FILE")];
+        names
+            .into_iter()
+            .any(|name| self.variables.contains_key(&(service, name)))
     }
 
     fn launch(

@@ -149,6 +149,11 @@ impl Cluster {
     }
 
     /// The loopback port the server listens on; it stays the same over `restart_after_kill`.
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.home.directory
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

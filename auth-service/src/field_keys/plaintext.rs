@@ -15,7 +15,7 @@ pub async fn encrypt_fields(env: Env) -> anyhow::Result<()> {
     let command = Command::begin(env).await?;
     change_status(&command, ACTIVE, RETIRING).await?;
     // Nothing is added any more, so this ends; the last pass finds nothing.
-    for column in &COLUMNS {
+    for column in COLUMNS {
         if let Some(plaintext) = column.plaintext {
             while encrypt(&command, column, plaintext).await? > 0 {}
         }
@@ -36,7 +36,7 @@ async fn encrypt(command: &Command, column: &PersonalColumn, plaintext: &str) ->
                 let new = protection.encrypt(column.place, row.id, old)?;
                 replacements.push(Replacement { id: row.id, old, new });
                 if column.place == EMAIL {
-                    indexes.extend(email_indexes::of(protection, row.id, old)?);
+                    indexes.extend(email_indexes::of(protection, row.id, EMAIL, old)?);
                 }
             }
             if replacements.is_empty() {

@@ -9,7 +9,7 @@ use shared::field_key::KeyNumber;
 
 use super::walk::{Command, Replacement, replace};
 use super::{
-    ACTIVE, BLIND_INDEX, COLUMNS, EMAIL, ENCRYPTION, FILLING, KnownKey, PersonalColumn, RETIRED, RETIRING,
+    ACTIVE, BLIND_INDEX, COLUMNS, ENCRYPTION, FILLING, INDEXED, KnownKey, PersonalColumn, RETIRED, RETIRING,
     queries, variable_of,
 };
 use crate::users::email_indexes;
@@ -26,7 +26,7 @@ async fn rotate_encryption(command: &Command) -> anyhow::Result<()> {
     };
     activate(command, ENCRYPTION, first).await?;
     // Nothing is encrypted with another key any more, so this ends; the last pass finds nothing.
-    for column in &COLUMNS {
+    for column in COLUMNS {
         while encrypt_again(command, column).await? > 0 {}
     }
     retire(command, ENCRYPTION).await?;
@@ -61,26 +61,13 @@ async fn encrypt_again(command: &Command, column: &PersonalColumn) -> anyhow::Re
 }
 
 async fn rotate_blind_index(command: &Command) -> anyhow::Result<()> {
-    let (Some(first), [emails, ..]) = (command.keys.blind_index_keys().next(), &COLUMNS) else {
+    let (Some(first), [emails, ..]) = (command.keys.blind_index_keys().next(), COLUMNS) else {
         return Ok(());
     };
     if begin_filling(command, first).await? {
-        command
-            .walk(
-                "fill_blind_index",
-                emails,
-                async |connection, protection, rows| {
-                    let mut indexes = Vec::new();
-                    for row in rows {
-                        // Who has none is found by the plaintext, until `encrypt-fields` indexes it.
-                        let Some(value) = &row.encrypted else { continue };
-                        let email = command.keys.decrypt(EMAIL, row.id, value)?;
-                        indexes.extend(email_indexes::of(protection, row.id, &email)?);
-                    }
-                    email_indexes::complete(connection, indexes).await
-                },
-            )
-            .await?;
+        for column in COLUMNS.iter().filter(|column| INDEXED.contains(&column.place)) {
+            fill_blind_index(command, column).await?;
+        }
     }
     let retiring = activate(command, BLIND_INDEX, first).await?;
     if !retiring.is_empty() {
@@ -96,7 +83,27 @@ async fn rotate_blind_index(command: &Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has everybody index e-mails under `number` too; whether those that are there have to be indexed as well.
+/// Indexes what is there under the keys that new texts are indexed under.
+async fn fill_blind_index(command: &Command, column: &PersonalColumn) -> anyhow::Result<usize> {
+    command
+        .walk(
+            "fill_blind_index",
+            column,
+            async |connection, protection, rows| {
+                let mut indexes = Vec::new();
+                for row in rows {
+                    // Who has no e-mail is found by the plaintext, until `encrypt-fields` indexes it.
+                    let Some(value) = &row.encrypted else { continue };
+                    let text = command.keys.decrypt(column.place, row.id, value)?;
+                    indexes.extend(email_indexes::of(protection, row.id, column.place, &text)?);
+                }
+                email_indexes::complete(connection, indexes).await
+            },
+        )
+        .await
+}
+
+/// Has everybody index e-mails and user names under `number` too; whether those that are there have to be indexed as well.
 async fn begin_filling(command: &Command, number: KeyNumber) -> anyhow::Result<bool> {
     let begun = command.db.transaction("fill_blind_index", async |connection| {
         let known = queries::lock_alone(connection).await?;

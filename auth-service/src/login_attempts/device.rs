@@ -20,7 +20,7 @@ const RANDOM_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
 
 /// What a request claims about its device.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PresentedDevice(Option<[u8; RANDOM_BYTES + HASH_BYTES]>);
 
 impl PresentedDevice {

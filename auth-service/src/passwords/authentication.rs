@@ -3,14 +3,27 @@
 //! An unknown e-mail, a wrong password and a disabled user take the same steps and get the same answer, and the attempt is
 //! counted before anything is looked up, so guesses that race each other are counted like guesses in a row.
 
-use chrono::{DateTime, Utc};
-use shared::ApiError;
+use chrono::{DateTime, Duration, Utc};
+use diesel_async::AsyncPgConnection;
+use shared::{ApiError, FieldKeys};
 
 use super::Password;
 use super::hashing::HashingPlace;
-use crate::login_attempts::{self, device::PresentedDevice};
+use crate::field_keys::Protection;
+use crate::login_attempts::device::PresentedDevice;
+use crate::messages::{Channel, Content};
 use crate::state::AppState;
+use crate::throttles::{self, Limit};
+use crate::users::StoredUser;
 use crate::users::queries::{self, Credentials};
+use crate::{login_attempts, messages};
+
+/// A warning with every login would be overlooked.
+const BREACH_MAILS: Limit = Limit {
+    name: "mail about a breached password",
+    uses: 1,
+    window: Duration::days(30),
+};
 
 /// A password that was right, and the place in the hashing queue that the check had.
 pub struct Authenticated {
@@ -19,6 +32,7 @@ pub struct Authenticated {
     /// What `login_attempts` knows the e-mail by.
     pub email_hash: Vec<u8>,
     hash_outdated: bool,
+    password_is_known: bool,
 }
 
 pub async fn authenticate(
@@ -47,6 +61,7 @@ pub async fn authenticate(
         hashing,
         email_hash,
         hash_outdated: verdict.outdated,
+        password_is_known: verdict.known,
     })
 }
 
@@ -71,5 +86,28 @@ impl Authenticated {
                 tracing::warn!(%error, "a password keeps its old hash until the next login");
             }
         });
+    }
+
+    /// Queues a mail when the password is on a list of stolen ones: it still logs in, and its user had better change it.
+    pub async fn warn_of_breach(
+        &self,
+        connection: &mut AsyncPgConnection,
+        protection: &Protection<'_>,
+        keys: &FieldKeys,
+        user: &StoredUser,
+        now: DateTime<Utc>,
+    ) -> Result<(), ApiError> {
+        if !self.password_is_known {
+            return Ok(());
+        }
+        let whom = user.id.to_string();
+        match throttles::admit(connection, keys, BREACH_MAILS, &whom, now).await {
+            Err(error) if error.code() == "rate_limited" => return Ok(()),
+            told => told?,
+        }
+        let email = user.clone().decrypt(keys)?.email;
+        let (channel, content) = (Channel::Email, Content::BreachedPassword);
+        messages::queries::queue(connection, protection, channel, &email, &content, now).await?;
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use serde::Deserialize;
 use shared::error::Problem;
+use shared::id::SessionId;
 use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Json, Principal};
 use utoipa::ToSchema;
@@ -10,9 +11,11 @@ use utoipa::ToSchema;
 use super::authentication::{Authenticated, authenticate};
 use super::{About, Password};
 use crate::login_attempts::device::PresentedDevice;
+use crate::messages::{Channel, Content};
+use crate::one_time_tokens::Purpose;
 use crate::state::AppState;
 use crate::telemetry::{Revocation, sessions_revoked};
-use crate::{login_attempts, sessions, users};
+use crate::{field_keys, login_attempts, messages, one_time_tokens, sessions, users};
 
 /// The current password, and the one to have from now on.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -44,8 +47,21 @@ pub async fn change_password(
         current_password,
         new_password,
     } = body.into_inner();
-    let (now, own) = (state.clock.now(), principal.session_id);
     let device = PresentedDevice::of(&request);
+    let (current, new) = (&current_password, &new_password);
+    change(&state, principal.session_id, &device, current, new).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Changes the password of the user of a session, and revokes all of the user's others.
+pub async fn change(
+    state: &AppState,
+    own: SessionId,
+    device: &PresentedDevice,
+    current_password: &Password,
+    new_password: &Password,
+) -> Result<(), ApiError> {
+    let now = state.clock.now();
     let user = {
         let mut connection = state.db.connection().await?;
         let user = sessions::queries::find_live_user(&mut connection, own, now).await?;
@@ -57,16 +73,17 @@ pub async fn change_password(
         hashing,
         email_hash,
         ..
-    } = authenticate(&state, &user.email, &current_password, &device, now)
+    } = authenticate(state, &user.email, current_password, device, now)
         .await
         .map_err(wrong_password)?;
     hashing
-        .check_strength(&new_password, About::new(&user.email, &user.name))
+        .check_strength(new_password, About::new(&user.email, &user.name))
         .await?;
-    let hash = hashing.hash(&new_password).await?;
+    let hash = hashing.hash(new_password).await?;
     let revoked = state
         .db
         .transaction("change_password", async |connection| {
+            let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
             // The user's row is locked first, as by a login, so neither can slip past the other.
             let changed = users::queries::change_password(connection, &credentials, &hash, now).await?;
             if !changed {
@@ -74,12 +91,16 @@ pub async fn change_password(
             }
             let revoked = sessions::queries::revoke_others(connection, user.id, own, now).await?;
             login_attempts::forget(connection, &email_hash).await?;
+            one_time_tokens::forget(connection, user.id, Purpose::PasswordReset).await?;
+            let (channel, content) = (Channel::Email, Content::PasswordChanged);
+            messages::queries::queue(connection, &protection, channel, &user.email, &content, now).await?;
             Ok(Some(revoked))
         })
         .await?;
     let revoked = revoked.ok_or_else(not_the_current_password)?;
     sessions_revoked(Revocation::PasswordChange).increment(u64::try_from(revoked).unwrap_or(u64::MAX));
-    Ok(HttpResponse::NoContent().finish())
+    state.session_cache.catch_up_and_tell(&state.db).await;
+    Ok(())
 }
 
 /// The access token is good, so a wrong password is not a 401, which would make clients log the user out.

@@ -15,7 +15,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use shared::ApiError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::{About, Password, weak_password, weakness};
+use super::{About, Password, Rules, foreign, weak_password};
 use crate::config::HashingConfig;
 
 const SALT_BYTES: usize = 16;
@@ -31,6 +31,7 @@ struct Queue {
     jobs: Sender<Job>,
     places: Arc<Semaphore>,
     capacity: usize,
+    params: Params,
 }
 
 /// A place in the queue, held until dropped; only who has one can have something hashed.
@@ -45,6 +46,8 @@ pub struct Verdict {
     pub matches: bool,
     /// The hash was made with other parameters than today's.
     pub outdated: bool,
+    /// It matches, and is on a list that everybody has.
+    pub known: bool,
 }
 
 enum Job {
@@ -65,13 +68,14 @@ enum Job {
 }
 
 impl HashingPool {
-    pub fn start(config: HashingConfig) -> anyhow::Result<Self> {
+    pub fn start(config: HashingConfig, rules: Rules) -> anyhow::Result<Self> {
+        let rules = Arc::new(rules);
         let capacity = config.queue.max(1);
         metrics::gauge!("password_hashing_queue_max").set(u32::try_from(capacity).unwrap_or(u32::MAX));
         let (jobs, queue) = channel();
         let queue = Arc::new(Mutex::new(queue));
         for number in 0..config.threads.max(1) {
-            let mut hasher = Hasher::new(config)?;
+            let mut hasher = Hasher::new(config, Arc::clone(&rules))?;
             let queue = Arc::clone(&queue);
             std::thread::Builder::new()
                 .name(format!("hashing-{number}"))
@@ -82,7 +86,21 @@ impl HashingPool {
             jobs,
             places: Arc::new(Semaphore::new(capacity)),
             capacity,
+            params: params_of(config)?,
         })))
+    }
+
+    /// A hash that no password is known to match, and that takes as long to check as any other.
+    pub fn nobodys_hash(&self) -> Result<String, ApiError> {
+        let (mut salt, mut output) = ([0; SALT_BYTES], [0; OUTPUT_BYTES]);
+        aws_lc_rs::rand::fill(&mut salt)
+            .and_then(|()| aws_lc_rs::rand::fill(&mut output))
+            .map_err(|_| ApiError::internal(anyhow!("no random bytes")))?;
+        let text = || {
+            let salt = Salt::new(&salt)?;
+            phc(self.0.params.clone(), salt, Output::new(&output)?)
+        };
+        text().map_err(ApiError::internal)
     }
 
     /// A place in the queue, or 503 at once when there is none.
@@ -164,6 +182,7 @@ impl HashingPlace {
 
 /// What one thread needs.
 struct Hasher {
+    rules: Arc<Rules>,
     params: Params,
     memory: Vec<Block>,
     /// Checked where there is no user, so that this takes as long as where there is one.
@@ -171,11 +190,10 @@ struct Hasher {
 }
 
 impl Hasher {
-    fn new(config: HashingConfig) -> anyhow::Result<Self> {
-        let params = Params::new(config.memory_kib, config.iterations, 1, Some(OUTPUT_BYTES))
-            .map_err(|error| anyhow!("the cost of password hashing is not possible: {error}"))?;
+    fn new(config: HashingConfig, rules: Arc<Rules>) -> anyhow::Result<Self> {
         let mut hasher = Self {
-            params,
+            rules,
+            params: params_of(config)?,
             memory: Vec::new(),
             nobody: String::new(),
         };
@@ -205,14 +223,14 @@ impl Hasher {
                 password,
                 about,
                 reply,
-            } => drop(reply.send(weakness(&password, &about))),
+            } => drop(reply.send(self.rules.weakness(&password, &about))),
             Job::Hash { password, reply } => drop(reply.send(self.hash(password.expose().as_bytes()))),
             Job::Verify {
                 password,
                 stored,
                 reply,
             } => {
-                drop(reply.send(self.verify(password.expose().as_bytes(), stored)));
+                drop(reply.send(self.judge(&password, stored)));
             }
         }
     }
@@ -222,17 +240,37 @@ impl Hasher {
         aws_lc_rs::rand::fill(&mut salt).map_err(|_| anyhow!("no random bytes"))?;
         let salt = Salt::new(&salt)?;
         let params = self.params.clone();
-        let hash = PasswordHash {
-            algorithm: Algorithm::Argon2id.ident(),
-            version: Some(Version::V0x13.into()),
-            params: ParamsString::try_from(&params)?,
-            salt: Some(salt),
-            hash: Some(self.fill(Algorithm::Argon2id, Version::V0x13, params, password, &salt)?),
-        };
-        Ok(hash.to_string())
+        let output = self.fill(
+            Algorithm::Argon2id,
+            Version::V0x13,
+            params.clone(),
+            password,
+            &salt,
+        )?;
+        phc(params, salt, output)
+    }
+
+    /// One that was set here was judged then; only the list grows. One that was imported never was.
+    fn judge(&mut self, password: &Password, stored: Option<String>) -> anyhow::Result<Verdict> {
+        let verdict = self.verify(password.expose().as_bytes(), stored)?;
+        let is_known = || self.rules.is_breached(password) || verdict.outdated && Rules::is_common(password);
+        Ok(Verdict {
+            known: verdict.matches && is_known(),
+            ..verdict
+        })
     }
 
     fn verify(&mut self, password: &[u8], stored: Option<String>) -> anyhow::Result<Verdict> {
+        let foreign = stored
+            .as_deref()
+            .and_then(|stored| foreign::verify(password, stored));
+        if let Some(matches) = foreign {
+            return Ok(Verdict {
+                matches: matches?,
+                outdated: true,
+                known: false,
+            });
+        }
         let nobody = stored.is_none();
         let stored = PasswordHash::new(stored.as_deref().unwrap_or(&self.nobody)).context("a stored hash")?;
         let algorithm = Algorithm::try_from(stored.algorithm.as_str()).map_err(|error| anyhow!("{error}"))?;
@@ -250,6 +288,7 @@ impl Hasher {
         Ok(Verdict {
             matches: matches && !nobody,
             outdated,
+            known: false,
         })
     }
 
@@ -268,6 +307,23 @@ impl Hasher {
             .map_err(|error| anyhow!("hashing: {error}"))?;
         Ok(Output::new(&output)?)
     }
+}
+
+fn params_of(config: HashingConfig) -> anyhow::Result<Params> {
+    Params::new(config.memory_kib, config.iterations, 1, Some(OUTPUT_BYTES))
+        .map_err(|error| anyhow!("the cost of password hashing is not possible: {error}"))
+}
+
+/// A hash of today's kind as it is stored.
+fn phc(params: Params, salt: Salt, output: Output) -> anyhow::Result<String> {
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(&params)?,
+        salt: Some(salt),
+        hash: Some(output),
+    };
+    Ok(hash.to_string())
 }
 
 fn cost_of(params: &Params) -> (u32, u32, u32, Option<usize>) {
@@ -298,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_hash_is_what_the_standard_says() {
-        let mut hasher = Hasher::new(CHEAP).unwrap();
+        let mut hasher = Hasher::new(CHEAP, Arc::default()).unwrap();
         let hash = hasher.hash(b"three violet otters").unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{hash}");
         let parsed = PasswordHash::new(&hash).unwrap();
@@ -309,11 +365,15 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_right_password_matches_and_nobody_has_one() {
-        let place = HashingPool::start(CHEAP).unwrap().reserve().unwrap();
+        let place = HashingPool::start(CHEAP, Rules::default())
+            .unwrap()
+            .reserve()
+            .unwrap();
         let hash = place.hash(&password("right")).await.unwrap();
         let verdict = |matches| Verdict {
             matches,
             outdated: false,
+            known: false,
         };
         assert_eq!(
             place.verify(&password("right"), Some(&hash)).await.unwrap(),
@@ -328,14 +388,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nobodys_hash_is_a_hash_of_today_that_nothing_matches() {
+        let pool = HashingPool::start(CHEAP, Rules::default()).unwrap();
+        let (hash, place) = (pool.nobodys_hash().unwrap(), pool.reserve().unwrap());
+        assert_ne!(hash, pool.nobodys_hash().unwrap());
+        let verdict = place.verify(&password("any"), Some(&hash)).await.unwrap();
+        assert_eq!(
+            verdict,
+            Verdict {
+                matches: false,
+                outdated: false,
+                known: false
+            }
+        );
+    }
+
+    #[tokio::test]
     async fn a_hash_of_another_cost_or_kind_matches_and_is_outdated() {
-        let place = HashingPool::start(CHEAP).unwrap().reserve().unwrap();
+        let place = HashingPool::start(CHEAP, Rules::default())
+            .unwrap()
+            .reserve()
+            .unwrap();
         let dearer = HashingConfig {
             memory_kib: 128,
             iterations: 2,
             ..CHEAP
         };
-        let dearer = Hasher::new(dearer).unwrap().hash(b"right").unwrap();
+        let dearer = Hasher::new(dearer, Arc::default())
+            .unwrap()
+            .hash(b"right")
+            .unwrap();
         // From the reference implementation's own tests: another kind, another version, another length of output.
         let foreign = "$argon2i$m=256,t=2,p=1$c29tZXNhbHQ$/U3YPXYsSb3q9XxHvc0MLxur+GP960kN9j7emXX8zwY";
         for (text, hash) in [("right", dearer.as_str()), ("password", foreign)] {
@@ -344,7 +426,8 @@ mod tests {
                 verdict,
                 Verdict {
                     matches: true,
-                    outdated: true
+                    outdated: true,
+                    known: true
                 },
                 "{hash}"
             );
@@ -353,7 +436,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_sheds_at_once_and_a_place_given_back_is_free() {
-        let pool = HashingPool::start(CHEAP).unwrap();
+        let pool = HashingPool::start(CHEAP, Rules::default()).unwrap();
         let mut places: Vec<_> = (0..4).map(|_| pool.reserve().unwrap()).collect();
         let error = pool.reserve().err().unwrap();
         assert_eq!((error.status().as_u16(), error.code()), (503, "overloaded"));
@@ -364,7 +447,10 @@ mod tests {
     #[tokio::test]
     async fn a_job_that_fails_leaves_the_thread_to_the_others() {
         let one_thread = HashingConfig { threads: 1, ..CHEAP };
-        let place = HashingPool::start(one_thread).unwrap().reserve().unwrap();
+        let place = HashingPool::start(one_thread, Rules::default())
+            .unwrap()
+            .reserve()
+            .unwrap();
         let error = place.verify(&password("any"), Some("no hash")).await.unwrap_err();
         assert_eq!(error.code(), "internal");
         place.hash(&password("any")).await.unwrap();
@@ -373,10 +459,13 @@ mod tests {
     #[test]
     fn an_impossible_cost_is_a_start_error() {
         assert!(
-            HashingPool::start(HashingConfig {
-                memory_kib: 1,
-                ..CHEAP
-            })
+            HashingPool::start(
+                HashingConfig {
+                    memory_kib: 1,
+                    ..CHEAP
+                },
+                Rules::default()
+            )
             .is_err()
         );
     }

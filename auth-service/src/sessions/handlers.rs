@@ -13,13 +13,12 @@ use utoipa::ToSchema;
 use super::login::{Login, Method};
 use super::refresh_token::{PresentedRefreshToken, REPEATABLE_FOR};
 use super::{Client, Secret, invalid_refresh_token, login, queries, session_revoked};
-use crate::login_attempts::device::PresentedDevice;
 use crate::passwords::Password;
 use crate::passwords::authentication::{authenticate, invalid_credentials};
 use crate::state::AppState;
-use crate::telemetry::{Revocation, outcome_of, sessions_revoked};
+use crate::telemetry::{Revocation, login_attempted, sessions_revoked};
 use crate::users::{self, Email, User};
-use crate::{access_tokens, field_keys, login_attempts};
+use crate::{access_tokens, email_verification, field_keys, login_attempts};
 
 /// Who logs in.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -113,6 +112,7 @@ pub fn secret_created(body: impl Serialize) -> HttpResponse {
     responses(
         (status = 200, description = "Logged in", body = LoginResponse),
         (status = 401, description = "`invalid_credentials`: there is no such user, or the password is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`email_not_verified`: the operator wants it to be", body = Problem, content_type = "application/problem+json"),
         CommonErrors, BodyErrors,
     )
 )]
@@ -122,20 +122,31 @@ pub async fn log_in(
     request: HttpRequest,
     body: Json<LoginRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let (client, device) = (Client::of(&request), PresentedDevice::of(&request));
-    let result = begin_session(&state, client, &device, body.into_inner()).await;
-    metrics::counter!("auth_login_attempts_total", "outcome" => outcome_of(&result)).increment(1);
-    result?.answer(&state)
+    let LoginRequest { email, password } = body.into_inner();
+    let login = log_in_with_password(&state, Client::of(&request), email.as_str(), password).await?;
+    login.answer(&state)
+}
+
+/// `login_name` is an e-mail or a user name in its one written form.
+pub async fn log_in_with_password(
+    state: &AppState,
+    client: Client,
+    login_name: &str,
+    password: Password,
+) -> Result<Login, ApiError> {
+    let result = begin_session(state, client, login_name, password).await;
+    login_attempted(&result);
+    result
 }
 
 async fn begin_session(
     state: &AppState,
     client: Client,
-    device: &PresentedDevice,
-    LoginRequest { email, password }: LoginRequest,
+    login_name: &str,
+    password: Password,
 ) -> Result<Login, ApiError> {
     let now = state.clock.now();
-    let authenticated = authenticate(state, email.as_str(), &password, device, now).await?;
+    let authenticated = authenticate(state, login_name, &password, &client.device, now).await?;
     let login = state
         .db
         .transaction("log_in", async |connection| {
@@ -144,19 +155,21 @@ async fn begin_session(
                 .await?
                 .ok_or_else(invalid_credentials)?;
             login_attempts::forget(connection, &authenticated.email_hash).await?;
+            let keys = &state.field_keys;
+            authenticated
+                .warn_of_breach(connection, &protection, keys, &user, now)
+                .await?;
+            // The password was right, which is committed.
+            if let Err(error) = email_verification::require(state.email_verification, &user) {
+                return Ok(Err(error));
+            }
             let methods = [Method::Password];
-            login::begin(
-                state,
-                connection,
-                &protection,
-                user,
-                client.clone(),
-                &methods,
-                now,
-            )
-            .await
+            let client = client.clone();
+            login::begin(state, connection, &protection, user, client, &methods, now)
+                .await
+                .map(Ok)
         })
-        .await?;
+        .await??;
     authenticated.renew_hash(state, password);
     Ok(login)
 }
@@ -217,6 +230,7 @@ pub async fn refresh(
         .await?;
     let (session, tokens) = renewed.ok_or_else(invalid_refresh_token)?;
     let Some((user, repeated)) = tokens else {
+        state.session_cache.catch_up_and_tell(&state.db).await;
         tracing::warn!(session_id = %session.id, "a refresh token was used twice; its session is revoked");
         metrics::counter!("auth_refresh_token_reuses_total").increment(1);
         sessions_revoked(Revocation::TokenReuse).increment(1);
@@ -241,10 +255,28 @@ pub async fn refresh(
 )]
 #[post("/api/v1/auth/logout")]
 pub async fn log_out(state: web::Data<AppState>, principal: Principal) -> Result<HttpResponse, ApiError> {
-    let mut connection = state.db.connection().await?;
-    if !queries::revoke(&mut connection, principal.session_id, state.clock.now()).await? {
+    if !end_session(&state, principal.session_id).await? {
         return Err(session_revoked());
     }
-    sessions_revoked(Revocation::Logout).increment(1);
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Ends a session; whether it still went on.
+pub async fn end_session(state: &AppState, id: SessionId) -> Result<bool, ApiError> {
+    let mut connection = state.db.connection().await?;
+    let ended = queries::revoke(&mut connection, id, state.clock.now()).await?;
+    drop(connection);
+    if ended {
+        sessions_revoked(Revocation::Logout).increment(1);
+        state.session_cache.catch_up_and_tell(&state.db).await;
+    }
+    Ok(ended)
+}
+
+/// Refuses an access token whose session was ended, for what must not happen in its last minutes.
+pub async fn must_be_live(state: &AppState, principal: &Principal) -> Result<(), ApiError> {
+    let mut connection = state.db.connection().await?;
+    let session = principal.session_id;
+    let user = queries::find_live_user(&mut connection, session, state.clock.now()).await?;
+    user.map(drop).ok_or_else(session_revoked)
 }

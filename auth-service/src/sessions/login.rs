@@ -20,12 +20,18 @@ use crate::users::{StoredUser, User};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     Password,
+    /// What was sent to the e-mail, a link or a code.
+    Mail,
+    /// The word of another provider.
+    Federated,
 }
 
 impl Method {
     pub fn name(self) -> &'static str {
         match self {
             Self::Password => "pwd",
+            Self::Mail => "otp",
+            Self::Federated => "fed",
         }
     }
 }

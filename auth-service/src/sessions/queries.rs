@@ -1,7 +1,7 @@
 //! Sessions and refresh tokens in the database. Who locks several rows takes the user's first, then the session's, then the
 //! token's.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::field_key::{Encrypted, FieldError};
@@ -9,8 +9,9 @@ use shared::id::{SessionId, UserId};
 use shared::{ApiError, FieldKeys};
 use uuid::Uuid;
 
-use super::{Client, LIFETIME, Session, idle_expiry, session_revoked};
+use super::{Client, Session, idle_expiry, session_revoked};
 use crate::field_keys::{DEVICE_ID, IP, Protection, USER_AGENT};
+use crate::instance;
 use crate::schema::{refresh_tokens, sessions, users};
 use crate::users::StoredUser;
 
@@ -33,7 +34,8 @@ pub async fn begin(
     new: NewSession,
     now: DateTime<Utc>,
 ) -> Result<Session, ApiError> {
-    let expires_at = now + LIFETIME;
+    let lifetime_s = instance::queries::settings(connection).await?.session_lifetime_s;
+    let expires_at = now + Duration::seconds(lifetime_s.into());
     let idle_expires_at = idle_expiry(expires_at, now);
     let encrypt = |column, text: &Option<String>| {
         let encrypted = text
@@ -120,6 +122,7 @@ impl StoredSession {
                 ip: read(IP, self.ip_encrypted)?.or(self.ip),
                 user_agent: read(USER_AGENT, self.user_agent_encrypted)?.or(self.user_agent),
                 device_id: read(DEVICE_ID, self.device_id_encrypted)?,
+                ..Client::default()
             },
             amr: self.amr.into_iter().flatten().collect(),
             created_at: self.created_at,
@@ -147,6 +150,46 @@ pub async fn list_live(
         .await
 }
 
+/// Moves the end of a session that is used, unless it has ended meanwhile.
+pub async fn note_use(
+    connection: &mut AsyncPgConnection,
+    session: &mut Session,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    session.last_used_at = now;
+    session.idle_expires_at = idle_expiry(session.expires_at, now);
+    let live = sessions::table
+        .find(session.id)
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now));
+    diesel::update(live)
+        .set((
+            sessions::last_used_at.eq(session.last_used_at),
+            sessions::idle_expires_at.eq(session.idle_expires_at),
+        ))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// A session that goes on, of an active user.
+pub async fn find_live(
+    connection: &mut AsyncPgConnection,
+    id: SessionId,
+    now: DateTime<Utc>,
+) -> QueryResult<Option<LiveSession>> {
+    sessions::table
+        .inner_join(users::table)
+        .filter(sessions::id.eq(id))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now))
+        .filter(users::status.eq("active"))
+        .select(LiveSession::as_select())
+        .first(connection)
+        .await
+        .optional()
+}
+
 /// The active user of a session that goes on.
 pub async fn find_live_user(
     connection: &mut AsyncPgConnection,
@@ -172,6 +215,7 @@ pub struct LiveSession {
     pub id: SessionId,
     pub user_id: UserId,
     pub expires_at: DateTime<Utc>,
+    pub created_at: DateTime<Utc>,
     amr: Vec<Option<String>>,
 }
 
@@ -264,6 +308,25 @@ pub async fn revoke(
 ) -> QueryResult<bool> {
     let live = sessions::table
         .find(id)
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now));
+    let rows = diesel::update(live)
+        .set(sessions::revoked_at.eq(now))
+        .execute(connection)
+        .await?;
+    Ok(rows == 1)
+}
+
+/// Ends a session of this user; whether it still went on.
+pub async fn revoke_own(
+    connection: &mut AsyncPgConnection,
+    user_id: UserId,
+    id: SessionId,
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let live = sessions::table
+        .find(id)
+        .filter(sessions::user_id.eq(user_id))
         .filter(sessions::revoked_at.is_null())
         .filter(sessions::idle_expires_at.gt(now));
     let rows = diesel::update(live)

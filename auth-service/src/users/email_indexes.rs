@@ -1,17 +1,18 @@
-//! Finding users by their e-mail, which the database does not know: it has a keyed hash of it, under each key that is in
-//! use. That two users never have the same is kept by the primary key of these.
+//! Finding users by their e-mail or user name, which the database does not know: it has a keyed hash of each, under each key
+//! that is in use. That two users never have the same is kept by the primary key of these. A user name has no `@`, so no
+//! text is both.
 
 use std::collections::HashMap;
 
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Binary, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use shared::field_key::FieldError;
+use shared::field_key::{Column, FieldError};
 use shared::id::UserId;
 use shared::{ApiError, FieldKeys};
 use uuid::Uuid;
 
-use crate::field_keys::{EMAIL, Protection};
+use crate::field_keys::{EMAIL, Protection, USER_NAME};
 use crate::schema::email_indexes;
 
 #[derive(Insertable)]
@@ -22,9 +23,14 @@ pub struct EmailIndex {
     user_id: Uuid,
 }
 
-/// The indexes that a user with this e-mail has.
-pub fn of(protection: &Protection<'_>, user_id: Uuid, email: &str) -> Result<Vec<EmailIndex>, FieldError> {
-    let values = protection.email_indexes(email)?.into_iter();
+/// The indexes of a user with this text in one of the columns `EMAIL` and `USER_NAME`.
+pub fn of(
+    protection: &Protection<'_>,
+    user_id: Uuid,
+    column: Column,
+    text: &str,
+) -> Result<Vec<EmailIndex>, FieldError> {
+    let values = protection.blind_indexes(column, text)?.into_iter();
     let indexes = values.map(|(number, value)| EmailIndex {
         value,
         key_number: number.into(),
@@ -44,6 +50,38 @@ pub async fn insert(connection: &mut AsyncPgConnection, indexes: &mut [EmailInde
         .await
 }
 
+/// Has a user found by another text than before; whether nobody else is.
+pub async fn replace(
+    connection: &mut AsyncPgConnection,
+    protection: &Protection<'_>,
+    keys: &FieldKeys,
+    user_id: Uuid,
+    column: Column,
+    old: Option<&str>,
+    new: Option<&str>,
+) -> Result<bool, ApiError> {
+    if let Some(old) = old {
+        let values = values_of(keys, column, old)?;
+        let indexes = email_indexes::table
+            .filter(email_indexes::user_id.eq(user_id))
+            .filter(email_indexes::value.eq_any(values));
+        diesel::delete(indexes).execute(connection).await?;
+    }
+    let Some(new) = new else { return Ok(true) };
+    // Whom only a version from before field encryption has written is found by the plaintext.
+    let is_free = column != EMAIL || find_user(connection, keys, new).await?.is_none();
+    let mut indexes = of(protection, user_id, column, new)?;
+    Ok(is_free && insert(connection, &mut indexes).await? == indexes.len())
+}
+
+/// What a text is found by, under every key there is.
+fn values_of(keys: &FieldKeys, column: Column, text: &str) -> Result<Vec<Vec<u8>>, FieldError> {
+    let numbers = keys.blind_index_keys();
+    numbers
+        .map(|number| keys.blind_index(number, column, text))
+        .collect()
+}
+
 /// The same for users that are there; each of these indexes then leads to its user.
 pub async fn complete(
     connection: &mut AsyncPgConnection,
@@ -59,7 +97,9 @@ pub async fn complete(
         .collect();
     for EmailIndex { value, user_id, .. } in &indexes {
         if let Some(other) = found.get(value).filter(|found| *found != user_id) {
-            let problem = anyhow::anyhow!("the users {user_id} and {other} have the same e-mail: remove one");
+            let problem = anyhow::anyhow!(
+                "the users {user_id} and {other} have the same e-mail or user name: remove one"
+            );
             return Err(ApiError::internal(problem));
         }
     }
@@ -83,22 +123,24 @@ struct Found {
     id: UserId,
 }
 
-/// The user with this e-mail. Whom only a version from before field encryption has written is found by the plaintext.
+/// The user with this e-mail or user name. Whom only a version from before field encryption has written is found by the plaintext.
 pub async fn find_user(
     connection: &mut AsyncPgConnection,
     keys: &FieldKeys,
-    email: &str,
+    login_name: &str,
 ) -> Result<Option<UserId>, ApiError> {
-    let values = keys
-        .blind_index_keys()
-        .map(|number| keys.blind_index(number, EMAIL, email))
-        .collect::<Result<Vec<_>, _>>()?;
+    let column = if login_name.contains('@') {
+        EMAIL
+    } else {
+        USER_NAME
+    };
+    let values = values_of(keys, column, login_name)?;
     let found: Option<Found> = diesel::sql_query(
         "SELECT user_id AS id FROM email_indexes WHERE value = ANY ($1)
          UNION ALL SELECT id FROM users WHERE email = $2 LIMIT 1",
     )
     .bind::<Array<Binary>, _>(values)
-    .bind::<Text, _>(email)
+    .bind::<Text, _>(login_name)
     .get_result(connection)
     .await
     .optional()?;

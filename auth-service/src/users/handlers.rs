@@ -8,11 +8,14 @@ use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Json, Principal};
 use utoipa::ToSchema;
 
+use super::profile::{Profile, UserName};
 use super::{Email, Name, NewUser, User, queries};
+use crate::email_verification::Requirement;
+use crate::messages::{Channel, Content};
 use crate::passwords::{About, Password};
 use crate::state::AppState;
 use crate::telemetry::outcome_of;
-use crate::{field_keys, sessions};
+use crate::{field_keys, messages, sessions};
 
 /// Who wants to be a user.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -21,6 +24,15 @@ pub struct RegisterRequest {
     email: Email,
     password: Password,
     name: Name,
+}
+
+/// Who is to be a user, whatever API they came by.
+pub struct Registration {
+    pub email: Email,
+    pub password: Password,
+    pub name: Name,
+    pub user_name: Option<UserName>,
+    pub profile: Profile,
 }
 
 /// A user, as registration and `me` answer.
@@ -44,18 +56,38 @@ pub async fn register_user(
     state: web::Data<AppState>,
     body: Json<RegisterRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let result = register(&state, body.into_inner()).await;
-    metrics::counter!("auth_registrations_total", "outcome" => outcome_of(&result)).increment(1);
-    Ok(HttpResponse::Created().json(UserResponse { user: result? }))
-}
-
-async fn register(
-    state: &AppState,
-    RegisterRequest {
+    let RegisterRequest {
         email,
         password,
         name,
-    }: RegisterRequest,
+    } = body.into_inner();
+    let registration = Registration {
+        email,
+        password,
+        name,
+        user_name: None,
+        profile: Profile::default(),
+    };
+    let user = register(&state, registration).await?;
+    Ok(HttpResponse::Created().json(UserResponse { user }))
+}
+
+/// Registers a customer, whatever API they came by.
+pub async fn register(state: &AppState, registration: Registration) -> Result<User, ApiError> {
+    let result = insert_customer(state, registration).await;
+    metrics::counter!("auth_registrations_total", "outcome" => outcome_of(&result)).increment(1);
+    result
+}
+
+async fn insert_customer(
+    state: &AppState,
+    Registration {
+        email,
+        password,
+        name,
+        user_name,
+        profile,
+    }: Registration,
 ) -> Result<User, ApiError> {
     let hashing = state.hashing.reserve()?;
     hashing
@@ -66,13 +98,21 @@ async fn register(
         password_hash: hashing.hash(&password).await?,
         email,
         name,
+        user_name,
+        profile,
     };
     let now = state.clock.now();
     state
         .db
         .transaction("register", async |connection| {
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
-            queries::insert(connection, &protection, &new, now).await
+            let user = queries::insert(connection, &protection, &new, now).await?;
+            if state.email_verification != Requirement::Off {
+                let (channel, content) = (Channel::Email, Content::EmailVerification);
+                messages::queries::queue(connection, &protection, channel, &user.email, &content, now)
+                    .await?;
+            }
+            Ok(user)
         })
         .await
 }

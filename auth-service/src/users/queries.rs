@@ -8,8 +8,9 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::id::UserId;
 use shared::{ApiError, FieldKeys, Role};
 
+use super::profile::queries::user_name_taken;
 use super::{Name, NewUser, Roles, StoredUser, User, email_indexes, email_taken};
-use crate::field_keys::{EMAIL, NAME, Protection};
+use crate::field_keys::{EMAIL, NAME, PROFILE, Protection, USER_NAME};
 use crate::schema::users;
 
 /// What a password is checked against.
@@ -38,6 +39,8 @@ pub async fn insert(
 ) -> Result<User, ApiError> {
     let (row, email, name) = (new.id.uuid(), new.email.as_str(), new.name.as_str());
     let roles = Roles(vec![Role::Customer]);
+    let user_name = new.user_name.as_ref().map(|name| name.as_str());
+    let profile = new.profile.to_text()?;
     let created_at = diesel::insert_into(users::table)
         .values((
             users::id.eq(new.id),
@@ -45,6 +48,10 @@ pub async fn insert(
             users::name.eq(protection.plaintext(name)),
             users::email_encrypted.eq(protection.encrypt(EMAIL, row, email)?),
             users::name_encrypted.eq(protection.encrypt(NAME, row, name)?),
+            users::user_name_encrypted.eq(user_name
+                .map(|name| protection.encrypt(USER_NAME, row, name))
+                .transpose()?),
+            users::profile_encrypted.eq(protection.encrypt(PROFILE, row, &profile)?),
             users::roles.eq(&roles),
             users::password_hash.eq(&new.password_hash),
             users::password_changed_at.eq(now),
@@ -58,9 +65,15 @@ pub async fn insert(
         .await
         .optional()?
         .ok_or_else(email_taken)?;
-    let mut indexes = email_indexes::of(protection, row, email)?;
+    let mut indexes = email_indexes::of(protection, row, EMAIL, email)?;
     if email_indexes::insert(connection, &mut indexes).await? < indexes.len() {
         return Err(email_taken());
+    }
+    if let Some(name) = user_name {
+        let mut indexes = email_indexes::of(protection, row, USER_NAME, name)?;
+        if email_indexes::insert(connection, &mut indexes).await? < indexes.len() {
+            return Err(user_name_taken());
+        }
     }
     // After the indexes are there: a row that `encrypt-fields` is moving from the one to the other is in one of them.
     if protection.reads_plaintext && has_plaintext(connection, new).await? {
@@ -70,8 +83,12 @@ pub async fn insert(
         id: new.id,
         email: email.to_owned(),
         name: name.to_owned(),
+        user_name: user_name.map(str::to_owned),
+        email_verified: false,
+        profile: new.profile.clone(),
         roles,
         created_at,
+        updated_at: created_at,
     })
 }
 
@@ -88,9 +105,9 @@ async fn has_plaintext(connection: &mut AsyncPgConnection, new: &NewUser) -> Que
 pub async fn find_credentials(
     connection: &mut AsyncPgConnection,
     keys: &FieldKeys,
-    email: &str,
+    login_name: &str,
 ) -> Result<Option<Credentials>, ApiError> {
-    let Some(user) = email_indexes::find_user(connection, keys, email).await? else {
+    let Some(user) = email_indexes::find_user(connection, keys, login_name).await? else {
         return Ok(None);
     };
     Ok(users::table
@@ -140,12 +157,63 @@ pub async fn change_password(
     let rows = diesel::update(unchanged)
         .set((
             users::password_hash.eq(password_hash),
+            users::has_password.eq(true),
             users::password_changed_at.eq(now),
             users::updated_at.eq(now),
         ))
         .execute(connection)
         .await?;
     Ok(rows == 1)
+}
+
+/// Sets another password, whatever the current one is.
+pub async fn reset_password(
+    connection: &mut AsyncPgConnection,
+    id: UserId,
+    password_hash: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    set_hash(connection, id, password_hash, true, now).await
+}
+
+/// Leaves the user without a password: nobody knows one that matches this hash.
+pub async fn remove_password(
+    connection: &mut AsyncPgConnection,
+    id: UserId,
+    nobodys_hash: &str,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    set_hash(connection, id, nobodys_hash, false, now).await
+}
+
+async fn set_hash(
+    connection: &mut AsyncPgConnection,
+    id: UserId,
+    password_hash: &str,
+    has_password: bool,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    diesel::update(users::table.find(id))
+        .set((
+            users::password_hash.eq(password_hash),
+            users::has_password.eq(has_password),
+            users::password_changed_at.eq(now),
+            users::updated_at.eq(now),
+        ))
+        .execute(connection)
+        .await
+}
+
+/// Notes that the user reads what is sent to the e-mail.
+pub async fn set_email_verified(
+    connection: &mut AsyncPgConnection,
+    id: UserId,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    diesel::update(users::table.find(id))
+        .set((users::email_verified_at.eq(now), users::updated_at.eq(now)))
+        .execute(connection)
+        .await
 }
 
 /// Replaces a hash by another one of the same password, unless it was replaced already.

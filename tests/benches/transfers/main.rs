@@ -1,5 +1,5 @@
-//! `cargo bench -p platform`: transfers per second, beside a pgbench script that does the same transfer with row locks on
-//! the same PostgreSQL, in the same run.
+//! `cargo bench -p platform --bench transfers`: transfers per second, beside a pgbench script that does the same transfer with
+//! row locks on the same PostgreSQL, in the same run.
 //!
 //! Everything runs on this machine: PostgreSQL with `fsync=on`, the services as processes of their own, and the load. So
 //! read the ratios of one run, not the absolute figures. Each cell is the median of several interleaved rounds. The

@@ -8,7 +8,55 @@ use serde_json::{Value, json};
 use shared::Role;
 
 /// Operations that need no token, and why. This list may only get shorter.
-const PUBLIC: [(&str, &str); 8] = [
+const PUBLIC: [(&str, &str); 24] = [
+    (
+        "GET /api/v1/auth/pictures/{picture_id}",
+        "pages show pictures without a token",
+    ),
+    ("GET /api/v1/auth/social/providers", "who asks is about to log in"),
+    (
+        "POST /api/v1/auth/social/{provider}/login",
+        "who asks is about to log in",
+    ),
+    (
+        "GET /api/v1/auth/social/{provider}/callback",
+        "what the provider says is the credential",
+    ),
+    (
+        "POST /api/v1/auth/social/{provider}/callback",
+        "what the provider says is the credential",
+    ),
+    (
+        "POST /api/v1/auth/social/{provider}/token",
+        "what the provider says is the credential",
+    ),
+    (
+        "POST /api/v1/auth/email/verification",
+        "who asks has no way to log in yet",
+    ),
+    ("POST /api/v1/auth/email/verify", "the token is the credential"),
+    (
+        "POST /api/v1/auth/login/codes",
+        "who asks cannot log in otherwise",
+    ),
+    ("POST /api/v1/auth/login/codes/use", "the code is the credential"),
+    (
+        "POST /api/v1/auth/login/links",
+        "who asks cannot log in otherwise",
+    ),
+    ("POST /api/v1/auth/login/links/use", "the token is the credential"),
+    (
+        "POST /api/v1/auth/password/reset/request",
+        "who asks cannot log in",
+    ),
+    (
+        "POST /api/v1/auth/password/reset/validate",
+        "the token is the credential",
+    ),
+    (
+        "POST /api/v1/auth/password/reset/complete",
+        "the token is the credential",
+    ),
     ("POST /api/v1/auth/register", "there is no user yet"),
     ("POST /api/v1/auth/login", "the password is the credential"),
     ("POST /api/v1/auth/refresh", "the refresh token is the credential"),
@@ -20,6 +68,7 @@ const PUBLIC: [(&str, &str); 8] = [
         "POST /oauth/revoke",
         "the client's secret or a refresh token is the credential",
     ),
+    ("GET /.well-known/trust-token-keys.json", "public keys"),
 ];
 
 /// What the operation answers to a user who does not own what it is about.
@@ -38,8 +87,55 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 83] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 98] = [
+    ("PUT /api/v1/auth/me/picture", None, OnlyOwn),
+    ("DELETE /api/v1/auth/me/picture", None, OnlyOwn),
+    ("GET /api/v1/auth/social/accounts", None, OnlyOwn),
+    ("POST /api/v1/auth/social/accounts", Some(social_account), OnlyOwn),
+    (
+        "DELETE /api/v1/auth/social/accounts/{provider}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/auth/social/{provider}/link",
+        None,
+        Refused(422, "provider_disabled"),
+    ),
     ("GET /api/v1/auth/me", None, OnlyOwn),
+    ("PATCH /api/v1/auth/me", Some(profile), OnlyOwn),
+    ("GET /api/v1/auth/sessions", None, OnlyOwn),
+    ("DELETE /api/v1/auth/sessions", None, OnlyOwn),
+    (
+        "DELETE /api/v1/auth/sessions/{session_id}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "GET /api/v1/auth/instance-settings",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "PATCH /api/v1/auth/instance-settings",
+        Some(profile),
+        Refused(403, "role_required"),
+    ),
+    (
+        "GET /api/v1/auth/bridge-secrets",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/auth/bridge-secrets",
+        Some(bridge_secret),
+        Refused(403, "role_required"),
+    ),
+    (
+        "DELETE /api/v1/auth/bridge-secrets/{bridge_secret_id}",
+        None,
+        Refused(403, "role_required"),
+    ),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
         "POST /api/v1/auth/password/change",
@@ -364,6 +460,7 @@ struct Owned {
     transfer_id: String,
     hold_id: String,
     schedule_id: String,
+    session_id: String,
     webhook_endpoint_id: String,
     key: String,
     api_key_id: String,
@@ -386,6 +483,7 @@ impl Owned {
             .post_with_key("/api/v1/transfer-schedules", &new_key(), schedule)
             .await
             .must_be(201);
+        let session = owner.get("/api/v1/auth/sessions").await.must_be(200);
         let endpoint = json!({ "url": "http://127.0.0.1:9/owned" });
         let endpoint = owner
             .post("/api/v1/webhook-endpoints", endpoint)
@@ -397,6 +495,7 @@ impl Owned {
             owner,
             api_key_id: api_key["id"].as_str().unwrap().to_owned(),
             webhook_endpoint_id: endpoint["id"].as_str().unwrap().to_owned(),
+            session_id: session["sessions"][0]["id"].as_str().unwrap().to_owned(),
             account_id,
             other_account_id,
             transfer_id: made["id"].as_str().unwrap().to_owned(),
@@ -414,10 +513,13 @@ impl Owned {
             .replace("{hold_id}", &self.hold_id)
             .replace("{schedule_id}", &self.schedule_id)
             .replace("{webhook_endpoint_id}", &self.webhook_endpoint_id)
+            .replace("{session_id}", &self.session_id)
+            .replace("{bridge_secret_id}", "bsec_01h455vb4pex5vsknk084sn02q")
             .replace("{key}", &self.key)
             .replace("{key_id}", &self.api_key_id)
             .replace("{client_id}", &self.api_key_id)
             .replace("{user_id}", &self.owner.user_id)
+            .replace("{provider}", "google")
             .replace("{number}", "1");
         assert!(
             !path.contains('{'),
@@ -446,6 +548,10 @@ impl Owned {
         }
         client.send(request).await
     }
+}
+
+fn social_account(_: &Owned) -> Value {
+    json!({ "provider": "google", "id_token": "not-a-token" })
 }
 
 fn password_change(_: &Owned) -> Value {
@@ -535,6 +641,14 @@ fn replay(_: &Owned) -> Value {
 
 fn batch(owned: &Owned) -> Value {
     json!({ "mode": "atomic", "items": [{ "key": new_key(), "transfer": transfer(owned) }] })
+}
+
+fn profile(_: &Owned) -> Value {
+    json!({})
+}
+
+fn bridge_secret(_: &Owned) -> Value {
+    json!({ "name": "Shop", "kind": "server" })
 }
 
 fn payment(owned: &Owned) -> Value {

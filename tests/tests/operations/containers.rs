@@ -475,6 +475,7 @@ impl Drop for Running {
 /// The containers of compose.yaml as processes on this machine: their environment, with addresses and paths of here.
 struct Stack {
     secrets: BTreeMap<String, PathBuf>,
+    messages: PathBuf,
     addresses: BTreeMap<Service, String>,
 }
 
@@ -495,6 +496,7 @@ impl Stack {
     fn environment(&self, container: &Container) -> BTreeMap<String, String> {
         let local = |value: &String| match value.strip_prefix("/run/secrets/") {
             Some(secret) => self.secrets[secret].display().to_string(),
+            None if value == "/messages" => self.messages.display().to_string(),
             None => self
                 .addresses
                 .iter()
@@ -549,6 +551,7 @@ async fn the_stack_comes_up_on_an_empty_database() {
             .iter()
             .map(|(name, secret)| (name.clone(), scratch.path().join(DIRECTORY).join(&secret.file)))
             .collect(),
+        messages: scratch.path().join("messages"),
         addresses: listeners.iter().map(address).collect(),
     };
     drop(listeners);

@@ -32,6 +32,9 @@ impl Installation {
         let address = format!("127.0.0.1:{}/{DATABASE}", installation.server.cluster.port());
         let directory = installation.secrets.to_str().unwrap();
         script("create.sh", &[directory, &address]).unwrap();
+        // What the script cannot know. Nobody listens there.
+        let mail_server = installation.secrets.join("auth-service/SMTP_URL");
+        fs::write(mail_server, "smtp://127.0.0.1:9").unwrap();
         for service in Self::services_with_a_database() {
             for command in ["provision", "migrate"] {
                 installation.run(command, service).unwrap();
@@ -76,7 +79,10 @@ impl Installation {
     pub fn platform(&self) -> Builder {
         let mut builder = Platform::builder()
             .processes(PROGRAM)
-            .on(Arc::clone(&self.server), DATABASE);
+            .on(Arc::clone(&self.server), DATABASE)
+            .set(Service::Auth, "FRONTEND_URL", "https://app.example.com")
+            .set(Service::Auth, "API_BASE_URL", "https://api.example.com")
+            .set(Service::Auth, "MAIL_FROM", "no-reply@example.com");
         for service in Service::ALL {
             for (name, file) in self.mounted(service) {
                 builder = builder.set(service, &name, file.display());

@@ -315,6 +315,15 @@ async fn services_accept_the_configuration_that_they_are_given() {
         let manifests = Manifests::render(overlay).await;
         let scratch = Scratch::new();
         let secrets = new_secrets(&scratch, database).await;
+        // In a cluster for trying things out, mail is written into a directory.
+        let mut optional = vec!["NEXT_SIGNING_KEY_FILE", "PREVIOUS_SIGNING_KEY_FILE"];
+        match overlay {
+            Overlay::Dev => optional.push("SMTP_URL_FILE"),
+            _ => {
+                let mail_server = secrets.join("auth-service/SMTP_URL");
+                fs::write(mail_server, "smtps://user:password@mail.example.com").unwrap();
+            }
+        }
         let mut seen = 0;
         for (service, deployment) in manifests.services() {
             let environment = environment(&manifests, deployment, &secrets);
@@ -323,7 +332,6 @@ async fn services_accept_the_configuration_that_they_are_given() {
             accepted.unwrap_or_else(|error| panic!("{overlay:?}, {}: {error:#}", service.name()));
             seen += 1;
             // Nothing is there that it would start without, except for what is a choice.
-            let optional = ["NEXT_SIGNING_KEY_FILE", "PREVIOUS_SIGNING_KEY_FILE"];
             let needed = names
                 .iter()
                 .filter(|name| name.ends_with("_URL") || name.ends_with("_FILE"));

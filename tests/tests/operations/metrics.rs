@@ -31,7 +31,8 @@ fn catalogue(service: Service) -> BTreeSet<&'static str> {
         Service::Auth => &[
             OF_A_DATABASE,
             "auth_login_attempts_total auth_refresh_token_repeats_total auth_refresh_token_reuses_total auth_registrations_total
-             auth_sessions_revoked_total
+             auth_session_checks_total auth_sessions_revoked_total auth_validation_mismatches_total redis_failures_total
+             messages_lag_seconds messages_pending messages_total
              password_hashing_duration_seconds password_hashing_queue_depth password_hashing_queue_max
              password_hashing_shed_total
              token_cache_requests_total",

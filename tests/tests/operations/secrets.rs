@@ -54,6 +54,13 @@ const WRONG: [(Service, &[Wrong]); 5] = [
             ),
             ("PASSWORD_HASH_MEMORY_KIB", "1024", "less than 19456"),
             ("PASSWORD_HASH_ITERATIONS", "1", "less than 2"),
+            ("FRONTEND_URL", "http://app.example.com", "is http"),
+            (
+                "SMTP_URL",
+                "smtp://mailer:hunter2@mail.example.com",
+                "sends mail in the clear",
+            ),
+            ("MAIL_FROM", "", "is not set"),
             (
                 "FIELD_KEYS",
                 "1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",

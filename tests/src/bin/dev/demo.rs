@@ -96,6 +96,10 @@ impl Demo {
         row("API", &format!("{gateway}/api/v1"));
         row("API docs", &format!("{gateway}/docs"));
         row("Database", &format!("psql '{database}'"));
+        row(
+            "Mail",
+            &format!("{} (one file each)", platform.inbox.directory().display()),
+        );
 
         heading("Demo users");
         row("password", &format!("{PASSWORD}   (of all three)"));

@@ -805,17 +805,22 @@ fn variables_are_known(manifests: &Manifests) -> Vec<String> {
 }
 
 /// What is told by a file only.
-pub const SECRET_VARIABLES: [&str; 11] = [
+pub const SECRET_VARIABLES: [&str; 16] = [
     "ADMIN_DATABASE_URL",
     "BLIND_INDEX_KEYS",
+    "BRIDGE_SECRETS",
     "CHECKPOINT_SIGNING_KEY",
     "DATABASE_URL",
     "FIELD_KEYS",
     "MIGRATION_DATABASE_URL",
     "NEXT_SIGNING_KEY",
     "PREVIOUS_SIGNING_KEY",
+    "REDIS_URL",
     "SERVICE_SECRETS",
     "SIGNING_KEY",
+    "SMS_GATEWAY_TOKEN",
+    "SMTP_URL",
+    "SOCIAL_AUTH",
     "WEBHOOK_KEYS",
 ];
 
@@ -886,6 +891,10 @@ fn connections_are_the_arrows(manifests: &Manifests) -> Vec<String> {
     arrow("ingress", Service::Gateway.name(), Service::Gateway.port());
     // Webhooks.
     arrow(Service::Transactions.name(), "internet", 443);
+    // Mail, and the providers of logins and text messages.
+    for port in [443, 465, 587] {
+        arrow(Service::Auth.name(), "internet", port);
+    }
     for service in Service::ALL {
         arrow("prometheus", service.name(), service.port());
     }
@@ -937,6 +946,8 @@ fn calls_are_configured(manifests: &Manifests) -> Vec<String> {
         let urls: BTreeMap<&str, &str> = variables
             .iter()
             .filter_map(|(name, value)| Some((name.strip_suffix("_URL")?, value.as_str())))
+            // A site, not a service.
+            .filter(|(word, _)| *word != "FRONTEND")
             .collect();
         let called = CALLS
             .into_iter()

@@ -1,0 +1,2 @@
+DROP TABLE social_logins;
+DROP TABLE social_accounts;

@@ -1,0 +1,43 @@
+//! `/auth/*` as programs for Flowless know it: one adapter, which translates names and shapes and calls what serves
+//! `/api/v1/auth/*`. No rule of ours lives here, and no rule of these paths lives elsewhere.
+//!
+//! Its clients disagree about names, so every name is taken and every name is answered: `session_id` and `sessionId`, what is wanted at the
+//! top and once more below `data`. `auth-service/flowless.md` has the table of paths and what each of them answers.
+//!
+//! Deliberately absent from the OpenAPI document: nobody is to write a new program against these.
+
+mod bridge;
+mod failure;
+mod input;
+mod logins;
+mod mail;
+mod pages;
+mod passwords;
+mod pictures;
+mod profile;
+mod reply;
+mod social;
+mod tokens;
+mod validation;
+
+use actix_web::web::{self, ServiceConfig};
+
+pub fn configure(config: &mut ServiceConfig) -> &mut ServiceConfig {
+    config
+        .service(
+            web::scope("/auth")
+                .configure(logins::configure)
+                .configure(profile::configure)
+                .configure(passwords::configure)
+                .configure(validation::configure)
+                .configure(mail::configure)
+                .configure(pages::configure)
+                .configure(pictures::configure)
+                .configure(social::configure)
+                .configure(tokens::configure)
+                .route("/bridge/validate", web::post().to(bridge::validate))
+                .default_service(web::to(failure::not_found)),
+        )
+        .route("/bridge/validate", web::post().to(bridge::validate))
+        .route("/api/bridge/validate", web::post().to(bridge::validate))
+}
