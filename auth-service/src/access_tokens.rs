@@ -13,10 +13,10 @@ use jsonwebtoken::{Algorithm, Header};
 use secrecy::{ExposeSecret, SecretString};
 use shared::access_token::{AUDIENCE, ISSUER, TOKEN_TYPE};
 use shared::authorization::AuthorizationDetail;
-use shared::id::{AccessTokenId, SessionId, UserId};
+use shared::id::{AccessTokenId, ApiKeyId, SessionId, UserId};
 use shared::openapi::CommonErrors;
-use shared::principal::AccessTokenClaims;
-use shared::{ApiError, Assurance, Role};
+use shared::principal::{AccessTokenClaims, Actor};
+use shared::{ApiError, Assurance, Role, Scope, scope};
 
 use crate::config::SigningKeysConfig;
 use crate::sessions::login::Method;
@@ -50,6 +50,20 @@ pub struct SigningKeys {
     published: JwkSet,
 }
 
+/// What an access token says.
+pub struct Grant<'g> {
+    pub user_id: UserId,
+    /// What it is given for; of an API key, the key's id.
+    pub session_id: SessionId,
+    pub client_id: Option<ApiKeyId>,
+    pub roles: &'g [Role],
+    /// None of programs, and of who acts for somebody else: that is never sure of the user.
+    pub authentication: Option<&'g Authentication<'g>>,
+    /// Without any, it is good for everything.
+    pub scopes: Option<&'g [Scope]>,
+    pub actor: Option<UserId>,
+}
+
 impl SigningKeys {
     pub fn new(config: &SigningKeysConfig) -> anyhow::Result<Self> {
         let load = |pem: &SecretString| SigningKey::from_pem(pem.expose_secret());
@@ -69,6 +83,7 @@ impl SigningKeys {
         &self.published
     }
 
+    /// For a session, which lasts longer than any token.
     pub fn issue(
         &self,
         user_id: UserId,
@@ -77,19 +92,44 @@ impl SigningKeys {
         authentication: &Authentication<'_>,
         now: DateTime<Utc>,
     ) -> anyhow::Result<String> {
+        let grant = Grant {
+            user_id,
+            session_id,
+            client_id: None,
+            roles,
+            authentication: Some(authentication),
+            scopes: None,
+            actor: None,
+        };
+        self.issue_until(&grant, now, now + LIFETIME)
+    }
+
+    pub fn issue_until(
+        &self,
+        grant: &Grant<'_>,
+        now: DateTime<Utc>,
+        expires_at: DateTime<Utc>,
+    ) -> anyhow::Result<String> {
+        let authentication = grant.authentication;
         let claims = AccessTokenClaims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
-            sub: user_id,
-            sid: session_id,
-            roles: roles.to_vec(),
+            sub: grant.user_id,
+            sid: grant.session_id,
+            roles: grant.roles.to_vec(),
             jti: AccessTokenId::new(),
             iat: now.timestamp(),
-            exp: (now + LIFETIME).timestamp(),
-            amr: authentication.amr.to_vec(),
-            acr: authentication.assurance(),
-            auth_time: Some(authentication.at.timestamp()),
-            authorization_details: authentication.authorization.iter().cloned().collect(),
+            exp: expires_at.timestamp(),
+            amr: authentication.map_or_else(Vec::new, |it| it.amr.to_vec()),
+            acr: authentication.map_or(Assurance::Aal1, Authentication::assurance),
+            auth_time: authentication.map(|it| it.at.timestamp()),
+            authorization_details: authentication
+                .and_then(|it| it.authorization.clone())
+                .into_iter()
+                .collect(),
+            client_id: grant.client_id,
+            scope: grant.scopes.map(scope::claim),
+            act: grant.actor.map(|sub| Actor { sub }),
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TOKEN_TYPE.to_owned());

@@ -25,6 +25,7 @@ pub const USER_NAME: Column = Column("auth.users.user_name");
 pub const PASSKEY_NAME: Column = Column("auth.passkeys.name");
 pub const SECOND_FACTOR: Column = Column("auth.two_factor_methods.secret");
 pub const PROFILE: Column = Column("auth.users.profile");
+pub const API_KEY_NAME: Column = Column("auth.api_keys.name");
 pub const MESSAGE_RECIPIENT: Column = Column("auth.messages.recipient");
 pub const MESSAGE_CONTENT: Column = Column("auth.messages.content");
 pub const SOCIAL_SUBJECT: Column = Column("auth.social_accounts.subject");
@@ -82,6 +83,12 @@ const COLUMNS: &[PersonalColumn] = &[
         table: "users",
         plaintext: None,
         encrypted: "profile_encrypted",
+    },
+    PersonalColumn {
+        place: API_KEY_NAME,
+        table: "api_keys",
+        plaintext: None,
+        encrypted: "name_encrypted",
     },
     PersonalColumn {
         place: PASSKEY_NAME,

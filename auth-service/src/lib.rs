@@ -3,6 +3,8 @@
 //! `users` registers, `passwords` proves, `sessions` keeps the proof, `access_tokens` carries it to the other services.
 
 mod access_tokens;
+mod administration;
+mod api_keys;
 mod cleanup;
 pub mod config;
 mod email_verification;
@@ -18,6 +20,7 @@ mod passkeys;
 mod passwordless;
 mod passwords;
 mod pictures;
+mod revocations;
 pub mod routes;
 mod schema;
 mod sessions;
@@ -27,6 +30,7 @@ mod state;
 mod step_up;
 mod telemetry;
 mod throttles;
+mod token_exchange;
 mod trust_tokens;
 mod two_factor;
 pub mod users;
@@ -40,7 +44,7 @@ use shared::access_token::AccessTokenVerifier;
 use shared::config::Env;
 use shared::process::Command;
 use shared::server::{Readiness, Server};
-use shared::{Db, FieldKeys};
+use shared::{Db, FieldKeys, ServiceTokens};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -91,6 +95,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         state.signing_keys.published(),
         clock.clone(),
     ));
+    let tokens = ServiceTokens::new(SERVICE, &config.service_secrets, clock.clone())?;
+    let tokens = web::Data::new(tokens);
     let delivery = Delivery {
         db: db.clone(),
         clock: clock.clone(),
@@ -104,6 +110,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     }
     tasks.spawn(messages::delivery::run(delivery, shutdown.clone()));
     let state = web::Data::new(state);
+    tasks.spawn(revocations::listen(state.clone(), shutdown.clone()));
     let (cache_state, cache_shutdown) = (state.clone(), shutdown.clone());
     tasks.spawn(async move {
         let state = cache_state;
@@ -128,7 +135,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     };
     let serve = async {
         let served = server.serve(move |config| {
-            config.app_data(state.clone()).app_data(verifier.clone());
+            config
+                .app_data(state.clone())
+                .app_data(verifier.clone())
+                .app_data(tokens.clone());
             routes::configure(config);
         });
         let served = served.await;

@@ -4,8 +4,9 @@ use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    access_tokens, email_verification, flowless, instance, modules, passkeys, passwordless, passwords,
-    pictures, sessions, social, step_up, trust_tokens, two_factor, users,
+    access_tokens, administration, api_keys, email_verification, flowless, instance, modules, passkeys,
+    passwordless, passwords, pictures, revocations, sessions, social, step_up, token_exchange, trust_tokens,
+    two_factor, users,
 };
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -58,6 +59,33 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(two_factor::login_handlers::finish_login)
         .service(modules::list_modules)
         .service(modules::switch_module)
+        .service(access_tokens::get_jwks)
+        .service(administration::handlers::list_users)
+        .service(administration::handlers::get_user)
+        .service(administration::handlers::update_user)
+        .service(administration::handlers::set_roles)
+        .service(administration::handlers::ban_user)
+        .service(administration::handlers::unban_user)
+        .service(administration::handlers::list_user_sessions)
+        .service(administration::handlers::end_user_sessions)
+        .service(administration::impersonation::impersonate_user)
+        .service(administration::privacy::export_me)
+        .service(administration::privacy::erase_user)
+        .service(administration::privacy::place_legal_hold)
+        .service(administration::privacy::lift_legal_hold)
+        .service(administration::audit_log::list_auth_audit_log)
+        .service(administration::audit_log::verify_auth_audit_log)
+        .service(api_keys::handlers::create_api_key)
+        .service(api_keys::handlers::list_api_keys)
+        .service(api_keys::handlers::replace_api_key)
+        .service(api_keys::handlers::revoke_api_key)
+        .service(api_keys::clients::create_client)
+        .service(api_keys::clients::list_clients)
+        .service(api_keys::clients::remove_client)
+        .service(api_keys::oauth::issue_client_token)
+        .service(api_keys::oauth::introspect_token)
+        .service(api_keys::oauth::revoke_token)
+        .service(api_keys::oauth::get_oauth_metadata)
         .service(pictures::handlers::set_picture)
         .service(pictures::handlers::remove_picture)
         .service(pictures::handlers::get_picture)
@@ -70,9 +98,16 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(instance::handlers::list_bridge_secrets)
         .service(instance::handlers::make_bridge_secret)
         .service(instance::handlers::revoke_bridge_secret)
-        .service(access_tokens::get_jwks)
         .service(trust_tokens::get_trust_token_keys)
+        .map(internal)
         .map(flowless::configure);
+}
+
+/// For the gateway only, and so not in the public document.
+fn internal(config: &mut actix_web::web::ServiceConfig) -> &mut actix_web::web::ServiceConfig {
+    config
+        .service(token_exchange::exchange_credential)
+        .service(revocations::list_revocations)
 }
 
 pub fn document() -> OpenApi {

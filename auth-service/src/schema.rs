@@ -1,6 +1,23 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
+    api_keys (id) {
+        id -> Uuid,
+        kind -> Text,
+        user_id -> Uuid,
+        name_encrypted -> Bytea,
+        secret_hash -> Bytea,
+        scopes -> Array<Nullable<Text>>,
+        allowed_networks -> Array<Nullable<Text>>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        last_used_at -> Nullable<Timestamptz>,
+        revoked_at -> Nullable<Timestamptz>,
+        replaced_by -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
     bridge_secrets (id) {
         id -> Uuid,
         secret_hash -> Bytea,
@@ -9,6 +26,22 @@ diesel::table! {
         slot -> Int4,
         created_at -> Timestamptz,
         revoked_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    audit_log (number) {
+        number -> Int8,
+        at -> Timestamptz,
+        actor -> Text,
+        roles -> Text,
+        action -> Text,
+        subject -> Text,
+        before -> Nullable<Json>,
+        after -> Nullable<Json>,
+        request_id -> Nullable<Text>,
+        previous_hash -> Bytea,
+        hash -> Bytea,
     }
 }
 
@@ -157,6 +190,22 @@ diesel::table! {
         session_id -> Uuid,
         created_at -> Timestamptz,
         used_at -> Nullable<Timestamptz>,
+        successor_sealed -> Nullable<Bytea>,
+    }
+}
+
+diesel::table! {
+    revocation_feed (id) {
+        id -> Bool,
+        last -> Int8,
+    }
+}
+
+diesel::table! {
+    revocations (number) {
+        number -> Int8,
+        id -> Uuid,
+        revoked_at -> Timestamptz,
     }
 }
 
@@ -277,10 +326,12 @@ diesel::table! {
         user_name_encrypted -> Nullable<Bytea>,
         profile_encrypted -> Nullable<Bytea>,
         email_verified_at -> Nullable<Timestamptz>,
+        legal_hold_at -> Nullable<Timestamptz>,
         has_password -> Bool,
     }
 }
 
+diesel::joinable!(api_keys -> users (user_id));
 diesel::joinable!(email_indexes -> users (user_id));
 diesel::joinable!(one_time_tokens -> users (user_id));
 diesel::joinable!(passkey_ceremonies -> users (user_id));
@@ -298,6 +349,8 @@ diesel::joinable!(two_factor_codes -> two_factor_methods (method_id));
 diesel::joinable!(two_factor_methods -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
+    api_keys,
+    audit_log,
     email_indexes,
     field_keys,
     login_attempts,
@@ -311,6 +364,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     recovery_codes,
     refresh_tokens,
     remembered_devices,
+    revocation_feed,
+    revocations,
     sessions,
     social_accounts,
     social_logins,

@@ -1,15 +1,16 @@
 //! Sessions: a login and what keeps it alive.
 //!
 //! A session has a credential (`ses_…`), given out once, and a refresh token (`rt_…`) that is replaced with each use; the
-//! database knows only their SHA-256, which is enough because both are random. A refresh token that comes a second time
-//! was stolen, from the user or by the user's thief, so the session ends. Access tokens outlive their session by at most
-//! their five minutes in other services; this one looks at the session.
+//! database knows only their SHA-256, which is enough because both are random. A refresh token that comes a second time,
+//! later or from another client, was stolen, from the user or by the user's thief, so the session ends. The gateway refuses
+//! access tokens of a session that has ended, and this service looks at the session itself.
 
 pub mod cache;
 pub mod handlers;
 pub mod list;
 pub mod login;
 pub mod queries;
+pub mod refresh_token;
 pub mod validation;
 
 use std::net::IpAddr;
@@ -25,18 +26,20 @@ use shared::id::{SessionId, UserId};
 use shared::{ApiError, Denial};
 use utoipa::ToSchema;
 
+use crate::login_attempts::device::PresentedDevice;
+
 /// A session ends when it was not used for this long.
-const IDLE_LIFETIME: Duration = Duration::days(7);
+pub const IDLE_LIFETIME: Duration = Duration::days(7);
 
 const SECRET_BYTES: usize = 32;
 const SESSION_PREFIX: &str = "ses_";
 const REFRESH_TOKEN_PREFIX: &str = "rt_";
 const BRIDGE_PREFIX: &str = "brs_";
-const DEVICE_PREFIX: &str = "dev_";
+const REMEMBERED_DEVICE_PREFIX: &str = "rdv_";
 pub const MAX_USER_AGENT_LENGTH: usize = 256;
 const MAX_DEVICE_ID_LENGTH: usize = 128;
 const DEVICE_ID: HeaderName = HeaderName::from_static("x-device-id");
-const DEVICE_TOKEN: HeaderName = HeaderName::from_static("x-device-token");
+const REMEMBERED_DEVICE: HeaderName = HeaderName::from_static("x-remembered-device");
 
 /// A bearer secret of our making: 256 random bits behind a prefix that tells what it is for.
 #[derive(Clone)]
@@ -55,9 +58,8 @@ impl Secret {
         Self::generate(REFRESH_TOKEN_PREFIX)
     }
 
-    /// Of a device that is remembered.
-    pub fn device() -> Result<Self, ApiError> {
-        Self::generate(DEVICE_PREFIX)
+    pub fn remembered_device() -> Result<Self, ApiError> {
+        Self::generate(REMEMBERED_DEVICE_PREFIX)
     }
 
     pub fn generate(prefix: &str) -> Result<Self, ApiError> {
@@ -67,9 +69,9 @@ impl Secret {
         Ok(Self(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)).into()))
     }
 
-    /// One that a client has, known or unknown.
-    pub fn presented(text: &str) -> Self {
-        Self(text.to_owned().into())
+    /// One that was made before, or that a client says was.
+    pub fn from_text(text: &str) -> Self {
+        Self(text.into())
     }
 
     /// What the database keeps.
@@ -86,18 +88,6 @@ impl Secret {
 pub fn sha256(text: &str) -> Vec<u8> {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     digest.as_ref().to_vec()
-}
-
-/// A refresh token that a client presented; only its hash is kept. Any text is one, known or unknown.
-#[derive(Debug, ToSchema)]
-#[schema(value_type = String, format = Password, example = "rt_B3ZKQ0mXk0o2l8m4y1m9c6Jk7XQ9gq0aVJcYb3n5s2E")]
-pub struct PresentedRefreshToken(Vec<u8>);
-
-impl<'de> Deserialize<'de> for PresentedRefreshToken {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Ok(Self(sha256(&text)))
-    }
 }
 
 /// The credential of a session, or of a login that may become one, as a client presented it. Any text is one, known or unknown.
@@ -123,9 +113,12 @@ pub struct Client {
     pub user_agent: Option<String>,
     /// What the program calls the device it runs on: `X-Device-ID`.
     pub device_id: Option<String>,
-    /// The SHA-256 of the token that a remembered device has: `X-Device-Token`.
+    /// Whether it has logged in before, and with which e-mail. Not kept.
     #[serde(skip)]
-    pub device_token_hash: Option<Vec<u8>>,
+    pub device: PresentedDevice,
+    /// The SHA-256 of the token of a device that is not asked for the second factor: `X-Remembered-Device`. Not kept.
+    #[serde(skip)]
+    pub remembered_device_hash: Option<Vec<u8>>,
 }
 
 impl Client {
@@ -141,7 +134,8 @@ impl Client {
             ip: ip.map(|ip| ip.to_canonical().to_string()),
             user_agent: user_agent.map(|text| text.chars().take(MAX_USER_AGENT_LENGTH).collect()),
             device_id: text(DEVICE_ID).and_then(device_id),
-            device_token_hash: text(DEVICE_TOKEN).map(sha256),
+            device: PresentedDevice::of(request),
+            remembered_device_hash: text(REMEMBERED_DEVICE).map(sha256),
         }
     }
 }
@@ -197,13 +191,6 @@ mod tests {
         assert!(one.reveal().starts_with("ses_") && one.reveal().len() == 4 + 43);
         assert!(Secret::refresh_token().unwrap().reveal().starts_with("rt_"));
         assert_eq!(one.hash(), sha256(&one.reveal()));
-    }
-
-    #[test]
-    fn a_presented_token_keeps_nothing_that_works() {
-        let token: PresentedRefreshToken = serde_json::from_value("rt_hunter2".into()).unwrap();
-        assert_eq!(token.0, sha256("rt_hunter2"));
-        assert!(!format!("{token:?}").contains("hunter2"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::messages::{Carriers, Links};
 use crate::passkeys::RelyingParty;
 use crate::passwords::Rules;
 use crate::passwords::hashing::HashingPool;
+use crate::revocations::News;
 use crate::sessions::cache::SessionCache;
 use crate::social::Social;
 use crate::trust_tokens::TrustTokens;
@@ -29,6 +30,7 @@ pub struct AppState {
     pub field_keys: FieldKeys,
     pub hashing: HashingPool,
     pub relying_party: RelyingParty,
+    pub revocations: News,
     pub carriers: Carriers,
     pub links: Links,
     pub social: Social,
@@ -52,6 +54,7 @@ impl AppState {
             trust_tokens: TrustTokens::new(&config.signing_keys).context("SIGNING_KEY")?,
             field_keys: config.field_keys.clone(),
             relying_party: config.relying_party.clone(),
+            revocations: News::default(),
             hashing: HashingPool::start(config.hashing, Rules::new(&config.password_rules)?)
                 .context("PASSWORD_HASH_*")?,
             carriers: Carriers::new(&config.messages.carrier)?,

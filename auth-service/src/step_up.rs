@@ -3,7 +3,7 @@
 //! The answer is an access token that says so. It can be made for one transfer, and is then good for no other. What was
 //! proved with a second factor is remembered by the session; a password alone only makes this one token a young one.
 
-use actix_web::{HttpResponse, post, web};
+use actix_web::{HttpRequest, HttpResponse, post, web};
 use diesel_async::AsyncPgConnection;
 use serde::{Deserialize, Serialize};
 use shared::authorization::{AuthorizationDetail, AuthorizedTransfer};
@@ -13,6 +13,7 @@ use shared::{ApiError, Json, Principal};
 use utoipa::ToSchema;
 
 use crate::access_tokens::{self, Authentication};
+use crate::login_attempts::device::PresentedDevice;
 use crate::modules;
 use crate::passkeys::{self, Assertion, CeremonyResponse, Purpose};
 use crate::passwords::Password;
@@ -66,6 +67,7 @@ pub struct StepUpResponse {
 #[post("/api/v1/auth/step-up")]
 pub async fn step_up(
     state: web::Data<AppState>,
+    request: HttpRequest,
     principal: Principal,
     body: Json<StepUpRequest>,
 ) -> Result<HttpResponse, ApiError> {
@@ -77,7 +79,10 @@ pub async fn step_up(
         transfer,
     } = body.into_inner();
     let proved = match (password, method.is_some() || code.is_some() || passkey.is_some()) {
-        (Some(password), false) => prove_by_password(&state, &principal, &password, transfer).await?,
+        (Some(password), false) => {
+            let device = PresentedDevice::of(&request);
+            prove_by_password(&state, &principal, &device, &password, transfer).await?
+        }
         (None, true) => {
             let second = Second::parse(method, code, passkey)?;
             if matches!(second, Second::Passkey(_)) && transfer.is_some() {
@@ -129,6 +134,7 @@ fn answer(
 async fn prove_by_password(
     state: &AppState,
     principal: &Principal,
+    device: &PresentedDevice,
     password: &Password,
     transfer: Option<AuthorizedTransfer>,
 ) -> Result<Proved, ApiError> {
@@ -136,7 +142,7 @@ async fn prove_by_password(
         let mut connection = state.db.connection().await?;
         two_factor::handlers::live_user(state, &mut connection, principal).await?
     };
-    authenticate(state, &user.email, password, state.clock.now())
+    authenticate(state, &user.email, password, device, state.clock.now())
         .await
         .map_err(wrong_password)?;
     Ok(Proved {

@@ -12,6 +12,8 @@ pub enum Revocation {
     PasswordChange,
     /// A refresh token came a second time.
     TokenReuse,
+    /// By somebody of staff.
+    Administration,
     PasswordReset,
 }
 
@@ -67,6 +69,10 @@ pub fn start() {
         "auth_refresh_token_reuses_total",
         "Refresh tokens that came a second time: each is a theft, or a client that does not store the next one",
     );
+    telemetry::counter(
+        "auth_refresh_token_repeats_total",
+        "Refresh tokens that came again at once from the same client, and got the same answer",
+    );
     describe_counter!(
         "auth_sessions_revoked_total",
         "Sessions ended before their time, by reason"
@@ -75,6 +81,7 @@ pub fn start() {
         Revocation::Logout,
         Revocation::PasswordChange,
         Revocation::TokenReuse,
+        Revocation::Administration,
         Revocation::PasswordReset,
     ] {
         sessions_revoked(reason).increment(0);
@@ -178,6 +185,7 @@ pub fn sessions_revoked(why: Revocation) -> Counter {
         Revocation::Logout => "logout",
         Revocation::PasswordChange => "password_change",
         Revocation::TokenReuse => "refresh_token_reuse",
+        Revocation::Administration => "administration",
         Revocation::PasswordReset => "password_reset",
     };
     counter!("auth_sessions_revoked_total", "reason" => reason)

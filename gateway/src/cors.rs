@@ -9,7 +9,7 @@ use shared::ApiError;
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, X-Request-Id, X-Session-ID, \
-     X-Bridge-Secret, X-Device-ID, X-Device-Token, Traceparent";
+     X-Bridge-Secret, X-Device-ID, X-Device-Token, X-Remembered-Device, Traceparent";
 const EXPOSED_HEADERS: &str =
     "RateLimit, RateLimit-Policy, Retry-After, Idempotent-Replayed, WWW-Authenticate, X-Request-Id, Location";
 const PREFLIGHT_VARY: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
@@ -33,12 +33,16 @@ impl Cors {
         })
     }
 
+    pub fn allows(&self, origin: &HeaderValue) -> bool {
+        self.origins.contains(origin)
+    }
+
     /// The answer to a preflight request, if `request` is one.
     pub fn preflight(&self, method: &Method, headers: &HeaderMap) -> Option<HttpResponse> {
         let is_preflight =
             method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         let origin = headers.get(header::ORIGIN).filter(|_| is_preflight)?;
-        if !self.origins.contains(origin) {
+        if !self.allows(origin) {
             let detail = "Browser apps of this origin are not allowed to call this API.";
             return Some(ApiError::forbidden("origin_not_allowed", detail).error_response());
         }
@@ -61,7 +65,7 @@ impl Cors {
         } else if !headers.get_all(header::VARY).any(names_origin) {
             headers.append(header::VARY, name_value(&header::ORIGIN));
         }
-        if let Some(origin) = origin.filter(|origin| self.origins.contains(origin)) {
+        if let Some(origin) = origin.filter(|origin| self.allows(origin)) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             if cookies {
                 let allowed = HeaderValue::from_static("true");

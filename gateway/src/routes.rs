@@ -1,9 +1,9 @@
 //! The table of what is reachable from outside. Nothing else of a service is: not `/internal`, not its `/metrics`.
 
 use actix_web::guard::{GuardContext, fn_guard};
+use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Bytes, Data, ServiceConfig};
-use shared::access_token::AccessTokenVerifier;
 
 use crate::state::Gateway;
 use crate::{docs, edge, proxy};
@@ -16,7 +16,7 @@ pub enum Service {
 }
 
 /// Paths and all below them, the same on both sides of the gateway. A longer one comes before its own prefix.
-const TABLE: [(&str, Service); 19] = [
+const TABLE: [(&str, Service); 21] = [
     ("/api/v1/transfers", Service::Transactions),
     ("/api/v1/holds", Service::Transactions),
     ("/api/v1/payments", Service::Transactions),
@@ -31,13 +31,16 @@ const TABLE: [(&str, Service); 19] = [
     ("/api/v1/ledger", Service::Transactions),
     ("/api/v1/accounts", Service::Accounts),
     ("/api/v1/auth", Service::Auth),
+    ("/oauth", Service::Auth),
     ("/auth", Service::Auth),
     ("/bridge/validate", Service::Auth),
     ("/api/bridge/validate", Service::Auth),
     ("/.well-known/jwks.json", Service::Auth),
+    (OAUTH_METADATA, Service::Auth),
     (TRUST_TOKEN_KEYS, Service::Auth),
 ];
 
+const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
 const TRUST_TOKEN_KEYS: &str = "/.well-known/trust-token-keys.json";
 
 /// What programs for Flowless ask, and all below: their credentials are no access tokens, and the service looks at them itself.
@@ -49,7 +52,7 @@ const PICTURE: &str = "/api/v1/auth/me/picture";
 const TRANSFER_BATCHES: &str = "/api/v1/transfer-batches";
 
 /// Attempts at a credential: without an access token, and under the strictest limit.
-const CREDENTIALS: [&str; 24] = [
+const CREDENTIALS: [&str; 27] = [
     "/api/v1/auth/email/verification",
     "/api/v1/auth/email/verify",
     "/api/v1/auth/login",
@@ -60,7 +63,7 @@ const CREDENTIALS: [&str; 24] = [
     "/api/v1/auth/password/reset/complete",
     "/api/v1/auth/password/reset/request",
     "/api/v1/auth/password/reset/validate",
-    "/api/v1/auth/refresh",
+    REFRESH,
     "/api/v1/auth/register",
     "/api/v1/auth/passkeys/login",
     "/api/v1/auth/passkeys/login/options",
@@ -74,11 +77,16 @@ const CREDENTIALS: [&str; 24] = [
     "/auth/token/login",
     "/auth/register",
     "/auth/register/public",
+    "/oauth/token",
+    "/oauth/introspect",
+    "/oauth/revoke",
 ];
+pub const REFRESH: &str = "/api/v1/auth/refresh";
 
 /// What else needs no access token. The method is not looked at: the service answers a wrong one with 405.
-const PUBLIC: [&str; 3] = [
+const PUBLIC: [&str; 4] = [
     "/.well-known/jwks.json",
+    OAUTH_METADATA,
     TRUST_TOKEN_KEYS,
     "/api/v1/auth/social/providers",
 ];
@@ -104,6 +112,11 @@ pub fn find(path: &str) -> Option<(Service, Access)> {
         Access::Token
     };
     Some((service, access))
+}
+
+/// Whether a request changes something in the ledger.
+pub fn changes_ledger(service: Service, method: &Method) -> bool {
+    service == Service::Transactions && !method.is_safe()
 }
 
 /// A login at a provider, its end, and one by what a program has got there.
@@ -135,16 +148,10 @@ pub fn max_body_bytes(path: &str) -> usize {
 }
 
 /// Registers everything but the operational endpoints, inside the layer that makes requests strict and answers safe.
-pub fn configure(
-    config: &mut ServiceConfig,
-    gateway: &Data<Gateway>,
-    verifier: &Data<AccessTokenVerifier>,
-    document: &Bytes,
-) {
+pub fn configure(config: &mut ServiceConfig, gateway: &Data<Gateway>, document: &Bytes) {
     let mut scope = web::scope("")
         .guard(fn_guard(is_not_operational))
-        .app_data(Data::clone(gateway))
-        .app_data(Data::clone(verifier));
+        .app_data(Data::clone(gateway));
     // A resource each, although one function serves them all, so that metrics tell them apart.
     for (prefix, _) in TABLE {
         scope = scope
@@ -190,6 +197,9 @@ mod tests {
             ("/api/v1/auth/social/accounts/google", (Service::Auth, Token)),
             ("/api/v1/auth/social/providers", (Service::Auth, Public)),
             ("/.well-known/jwks.json", (Service::Auth, Public)),
+            (OAUTH_METADATA, (Service::Auth, Public)),
+            ("/oauth/token", (Service::Auth, Credentials)),
+            ("/api/v1/auth/api-keys", (Service::Auth, Token)),
             ("/api/v1/accounts", (Service::Accounts, Token)),
             ("/api/v1/accounts/acct_1/freeze", (Service::Accounts, Token)),
             ("/api/v1/transfers", (Service::Transactions, Token)),

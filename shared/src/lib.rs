@@ -4,6 +4,7 @@
 //! Deliberately absent: any rule of the business. A rule belongs to the one service that owns its truth.
 
 pub mod access_token;
+pub mod audit;
 pub mod authorization;
 pub mod clients;
 pub mod clock;
@@ -25,6 +26,7 @@ pub mod principal;
 pub mod process;
 pub mod redis;
 pub mod request_context;
+pub mod scope;
 pub mod server;
 pub mod service_token;
 pub mod telemetry;
@@ -43,4 +45,5 @@ pub use money::Amount;
 pub use page::{Cursor, Page};
 pub use principal::{Assurance, Principal, Role};
 pub use redis::Redis;
+pub use scope::Scope;
 pub use service_token::{ServiceCaller, ServiceTokens};

@@ -82,7 +82,10 @@ mod tests {
         Principal {
             user_id: UserId::new(),
             session_id: SessionId::new(),
+            client_id: None,
             roles: vec![Role::Customer],
+            scopes: None,
+            actor: None,
             expires_at: now + Duration::minutes(5),
             assurance,
             authenticated_at: now - age,

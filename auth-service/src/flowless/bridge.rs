@@ -146,7 +146,7 @@ mod tests {
             ip: Some("192.0.2.7".to_owned()),
             user_agent: Some("one".to_owned()),
             device_id: Some("phone".to_owned()),
-            device_token_hash: None,
+            ..Client::default()
         };
         let signals = |ip: Option<&str>, user_agent: Option<&str>, device_id: Option<&str>| Signals {
             ip: ip.map(|ip| ip.parse().unwrap()),

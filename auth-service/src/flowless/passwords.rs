@@ -19,6 +19,7 @@ async fn change_own(state: web::Data<AppState>, input: Input) -> Result<HttpResp
     let valid = input.session(&state).await?;
     let current = password(&input, &["current_password", "currentPassword"])?;
     let new = password(&input, &["new_password", "newPassword"])?;
-    change(&state, valid.session.id, &current, &new).await?;
+    let device = &input.client.device;
+    change(&state, valid.session.id, device, &current, &new).await?;
     Ok(reply::done("Password updated successfully"))
 }

@@ -273,18 +273,18 @@ async fn verify(state: web::Data<AppState>, input: Input) -> Result<HttpResponse
 }
 
 async fn finish(state: &AppState, input: &Input, proof: Proof) -> Result<HttpResponse, Failure> {
-    let secret = Secret::presented(input.credential().unwrap_or_default());
+    let secret = Secret::from_text(input.credential().unwrap_or_default());
     let second = Second::Code(proof);
     let remembered = input.wants("remember_device");
     let Finished {
         begun,
-        device_token,
+        remembered_device_token,
         recovery_codes,
     } = give_second(state, secret, &second, remembered, input.client.clone()).await?;
     let more = json!({
         "verified": true,
         "session_activated": true,
-        "device_token": device_token.map(|token| token.reveal()),
+        "remembered_device_token": remembered_device_token.map(|token| token.reveal()),
         "backup_codes": recovery_codes,
     });
     Ok(reply::begun_with(&begun, "Verification successful", more))

@@ -10,6 +10,7 @@ use shared::{ApiError, FieldKeys};
 use super::Password;
 use super::hashing::HashingPlace;
 use crate::field_keys::Protection;
+use crate::login_attempts::device::PresentedDevice;
 use crate::messages::{Channel, Content};
 use crate::state::AppState;
 use crate::throttles::{self, Limit};
@@ -38,10 +39,11 @@ pub async fn authenticate(
     state: &AppState,
     email: &str,
     password: &Password,
+    device: &PresentedDevice,
     now: DateTime<Utc>,
 ) -> Result<Authenticated, ApiError> {
     let hashing = state.hashing.reserve()?;
-    let email_hash = login_attempts::email_hash(&state.field_keys, email)?;
+    let email_hash = login_attempts::email_hash(&state.field_keys, email, device)?;
     let found = {
         let mut connection = state.db.connection().await?;
         login_attempts::admit(&mut connection, &email_hash, now).await?;

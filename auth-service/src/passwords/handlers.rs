@@ -1,6 +1,6 @@
 //! Changing one's password.
 
-use actix_web::{HttpResponse, post, web};
+use actix_web::{HttpRequest, HttpResponse, post, web};
 use serde::Deserialize;
 use shared::error::Problem;
 use shared::id::SessionId;
@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::authentication::{Authenticated, authenticate};
 use super::{About, Password};
+use crate::login_attempts::device::PresentedDevice;
 use crate::messages::{Channel, Content};
 use crate::one_time_tokens::Purpose;
 use crate::state::AppState;
@@ -38,6 +39,7 @@ pub struct ChangePasswordRequest {
 #[post("/api/v1/auth/password/change")]
 pub async fn change_password(
     state: web::Data<AppState>,
+    request: HttpRequest,
     principal: Principal,
     body: Json<ChangePasswordRequest>,
 ) -> Result<HttpResponse, ApiError> {
@@ -45,7 +47,9 @@ pub async fn change_password(
         current_password,
         new_password,
     } = body.into_inner();
-    change(&state, principal.session_id, &current_password, &new_password).await?;
+    let device = PresentedDevice::of(&request);
+    let (current, new) = (&current_password, &new_password);
+    change(&state, principal.session_id, &device, current, new).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -53,6 +57,7 @@ pub async fn change_password(
 pub async fn change(
     state: &AppState,
     own: SessionId,
+    device: &PresentedDevice,
     current_password: &Password,
     new_password: &Password,
 ) -> Result<(), ApiError> {
@@ -68,7 +73,7 @@ pub async fn change(
         hashing,
         email_hash,
         ..
-    } = authenticate(state, &user.email, current_password, now)
+    } = authenticate(state, &user.email, current_password, device, now)
         .await
         .map_err(wrong_password)?;
     hashing

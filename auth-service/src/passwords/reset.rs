@@ -8,6 +8,7 @@ use shared::{ApiError, Json};
 use utoipa::ToSchema;
 
 use super::{About, Password};
+use crate::login_attempts::device::PresentedDevice;
 use crate::mail_requests::{self, MailRequested};
 use crate::messages::{Channel, Content};
 use crate::one_time_tokens::{self, PresentedToken, Purpose};
@@ -170,7 +171,9 @@ async fn set_password(
                 one_time_tokens::forget(connection, user.id, purpose).await?;
             }
             let email = user.decrypt(keys)?.email;
-            login_attempts::forget(connection, &login_attempts::email_hash(keys, &email)?).await?;
+            let unknown = PresentedDevice::default();
+            let attempts = login_attempts::email_hash(keys, &email, &unknown)?;
+            login_attempts::forget(connection, &attempts).await?;
             let (channel, content) = (Channel::Email, Content::PasswordChanged);
             messages::queries::queue(connection, &protection, channel, &email, &content, now).await?;
             Ok(Some(revoked))

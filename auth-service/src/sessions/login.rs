@@ -13,6 +13,7 @@ use super::queries::{self, NewSession};
 use super::{Client, Secret, Session};
 use crate::access_tokens::Authentication;
 use crate::field_keys::Protection;
+use crate::login_attempts::device;
 use crate::state::AppState;
 use crate::two_factor::login_handlers::PendingLoginResponse;
 use crate::two_factor::pending_login::{self, HeldBack, PendingLogin};
@@ -69,7 +70,13 @@ impl Login {
     /// The answer of the API's own logins, whatever the kind.
     pub fn answer(self, state: &AppState) -> Result<HttpResponse, ApiError> {
         match self {
-            Self::Session(begun) => begun.response(state).map(secret_answer),
+            Self::Session(begun) => {
+                let login = begun.response(state)?;
+                let cookie = device::cookie(&login.device_token);
+                let mut answer = secret_answer(login);
+                answer.add_cookie(&cookie).map_err(ApiError::internal)?;
+                Ok(answer)
+            }
             Self::Pending(pending) => Ok(PendingLoginResponse::answer(&pending)),
         }
     }
@@ -91,6 +98,7 @@ impl BegunSession {
         let now = session.created_at;
         Ok(LoginResponse {
             session_id: secret.reveal(),
+            device_token: device::issue_token(&state.field_keys, &user.email)?,
             tokens: TokensResponse::new(state, user, session.id, &authentication, &refresh_token, now)?,
         })
     }

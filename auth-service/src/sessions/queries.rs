@@ -9,7 +9,7 @@ use shared::id::{SessionId, UserId};
 use shared::{ApiError, FieldKeys};
 use uuid::Uuid;
 
-use super::{Client, Session, idle_expiry};
+use super::{Client, Session, idle_expiry, session_revoked};
 use crate::field_keys::{DEVICE_ID, IP, Protection, USER_AGENT};
 use crate::instance;
 use crate::schema::{refresh_tokens, sessions, users};
@@ -124,7 +124,7 @@ impl StoredSession {
                 ip: read(IP, self.ip_encrypted)?.or(self.ip),
                 user_agent: read(USER_AGENT, self.user_agent_encrypted)?.or(self.user_agent),
                 device_id: read(DEVICE_ID, self.device_id_encrypted)?,
-                device_token_hash: None,
+                ..Client::default()
             },
             amr: self.amr.into_iter().flatten().collect(),
             authenticated_at: self.authenticated_at.unwrap_or(self.created_at),
@@ -221,7 +221,6 @@ pub struct LiveSession {
     pub created_at: DateTime<Utc>,
     amr: Vec<Option<String>>,
     authenticated_at: Option<DateTime<Utc>>,
-    created_at: DateTime<Utc>,
 }
 
 impl LiveSession {
@@ -297,20 +296,40 @@ pub async fn lock_live_by_refresh_token(
         .optional()
 }
 
-/// Uses a refresh token up. Of any number of attempts one succeeds.
+/// Uses a refresh token up, and keeps its successor for who repeats the attempt. Of any number of attempts one succeeds.
 pub async fn use_refresh_token(
     connection: &mut AsyncPgConnection,
     token_hash: &[u8],
+    successor_sealed: &[u8],
     now: DateTime<Utc>,
 ) -> QueryResult<bool> {
     let unused = refresh_tokens::table
         .find(token_hash)
         .filter(refresh_tokens::used_at.is_null());
     let rows = diesel::update(unused)
-        .set(refresh_tokens::used_at.eq(now))
+        .set((
+            refresh_tokens::used_at.eq(now),
+            refresh_tokens::successor_sealed.eq(successor_sealed),
+        ))
         .execute(connection)
         .await?;
     Ok(rows == 1)
+}
+
+/// The sealed successor of a refresh token that was used after `since`.
+pub async fn find_successor(
+    connection: &mut AsyncPgConnection,
+    token_hash: &[u8],
+    since: DateTime<Utc>,
+) -> QueryResult<Option<Vec<u8>>> {
+    let sealed: Option<Option<Vec<u8>>> = refresh_tokens::table
+        .find(token_hash)
+        .filter(refresh_tokens::used_at.gt(since))
+        .select(refresh_tokens::successor_sealed)
+        .first(connection)
+        .await
+        .optional()?;
+    Ok(sealed.flatten())
 }
 
 /// Gives a session its next refresh token, and notes that it was used.
@@ -401,4 +420,47 @@ pub async fn revoke_others(
         .set(sessions::revoked_at.eq(now))
         .execute(connection)
         .await
+}
+
+/// Locks the user of a session that goes on, so that no ban or other change of credentials slips past what this transaction does;
+/// refuses it when the session has ended.
+pub async fn require_live(
+    connection: &mut AsyncPgConnection,
+    id: SessionId,
+    now: DateTime<Utc>,
+) -> Result<(), ApiError> {
+    let locked = diesel::sql_query(
+        "SELECT FROM users JOIN sessions ON users.id = user_id
+         WHERE sessions.id = $1 AND revoked_at IS NULL AND idle_expires_at > $2 AND status = 'active'
+         FOR NO KEY UPDATE OF users",
+    )
+    .bind::<diesel::sql_types::Uuid, _>(id)
+    .bind::<diesel::sql_types::Timestamptz, _>(now)
+    .execute(connection)
+    .await?;
+    match locked {
+        0 => Err(session_revoked()),
+        _ => Ok(()),
+    }
+}
+
+/// Ends the session that a refresh token was given to, used or not; whether there was one.
+pub async fn revoke_by_refresh_token(
+    connection: &mut AsyncPgConnection,
+    token_hash: &[u8],
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let session: Option<SessionId> = refresh_tokens::table
+        .find(token_hash)
+        .select(refresh_tokens::session_id)
+        .first(connection)
+        .await
+        .optional()?;
+    match session {
+        Some(session) => {
+            revoke(connection, session, now).await?;
+            Ok(true)
+        }
+        None => Ok(false),
+    }
 }

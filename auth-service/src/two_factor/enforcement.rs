@@ -15,7 +15,6 @@ use super::require_enabled;
 use crate::modules::require_administrator;
 use crate::schema::two_factor_required_roles;
 use crate::state::AppState;
-use crate::users::role_name;
 
 /// The roles that need a second factor.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -49,7 +48,7 @@ async fn list(connection: &mut AsyncPgConnection) -> Result<RequiredRoles, ApiEr
         .load(connection)
         .await?;
     let roles = Role::ALL.into_iter();
-    let roles = roles.filter(|role| names.iter().any(|name| name == role_name(*role)));
+    let roles = roles.filter(|role| names.iter().any(|name| name == role.name()));
     Ok(RequiredRoles {
         roles: roles.collect(),
     })
@@ -96,7 +95,7 @@ pub async fn set_required_roles(
     principal: Principal,
     body: Json<RequiredRoles>,
 ) -> Result<web::Json<RequiredRoles>, ApiError> {
-    let names: Vec<&str> = body.roles.iter().map(|role| role_name(*role)).collect();
+    let names: Vec<&str> = body.roles.iter().map(|role| role.name()).collect();
     let roles = state
         .db
         .transaction("set_required_roles", async |connection| {

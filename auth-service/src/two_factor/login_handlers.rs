@@ -13,6 +13,7 @@ use super::handlers::{NewMethod, NewMethodRequest, SentCode, activate, begin_met
 use super::pending_login::{self, PendingLogin, login_expired};
 use super::{Claimant, Code, Kind, Second, check, remembered_device, require_enabled};
 use crate::field_keys;
+use crate::login_attempts::device;
 use crate::passkeys::{self, Assertion, CeremonyResponse, Purpose};
 use crate::sessions::handlers::{LoginResponse, secret_answer};
 use crate::sessions::login::{self, BegunSession, Proved};
@@ -69,9 +70,9 @@ pub struct FinishLoginRequest {
 pub struct FinishedLoginResponse {
     #[serde(flatten)]
     login: LoginResponse,
-    /// With `remember_device`: send it with the next logins as `X-Device-Token`.
+    /// With `remember_device`: send it with the next logins as `X-Remembered-Device`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    device_token: Option<String>,
+    remembered_device_token: Option<String>,
     /// With the first second factor: codes for when nothing else is at hand. They are shown only here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     recovery_codes: Vec<String>,
@@ -107,17 +108,21 @@ pub async fn finish_login(
     let result = give_second(&state, secret, &second, remember_device, Client::of(&request)).await;
     second_factor_attempts(&result).increment(1);
     let finished = result?;
-    Ok(secret_answer(FinishedLoginResponse {
-        login: finished.begun.response(&state)?,
-        device_token: finished.device_token.map(|token| token.reveal()),
+    let login = finished.begun.response(&state)?;
+    let cookie = device::cookie(&login.device_token);
+    let mut answer = secret_answer(FinishedLoginResponse {
+        login,
+        remembered_device_token: finished.remembered_device_token.map(|token| token.reveal()),
         recovery_codes: finished.recovery_codes,
-    }))
+    });
+    answer.add_cookie(&cookie).map_err(ApiError::internal)?;
+    Ok(answer)
 }
 
 /// A login that is a session now.
 pub struct Finished {
     pub begun: BegunSession,
-    pub device_token: Option<Secret>,
+    pub remembered_device_token: Option<Secret>,
     pub recovery_codes: Vec<String>,
 }
 
@@ -164,7 +169,7 @@ pub async fn give_second(
                 return Ok(None);
             };
             pending_login::remove(connection, pending.id).await?;
-            let device_token = match remember_device {
+            let remembered_device_token = match remember_device {
                 true => Some(remembered_device::remember(connection, user.id, now).await?),
                 false => None,
             };
@@ -179,7 +184,7 @@ pub async fn give_second(
             sessions::queries::note_second_factor(connection, begun.session.id, now).await?;
             Ok(Some(Finished {
                 begun,
-                device_token,
+                remembered_device_token,
                 recovery_codes,
             }))
         })

@@ -100,7 +100,7 @@ pub async fn hold_back(
     if methods.contains(&Method::Mail) {
         available.retain(|kind| *kind != Kind::Email);
     }
-    let passes = match (&client.device_token_hash, enrolling) {
+    let passes = match (&client.remembered_device_hash, enrolling) {
         (_, true) => !enforcement::is_required(connection, user.id).await?,
         (Some(token), false) => remembered_device::is_remembered(connection, user.id, token, now).await?,
         (None, false) => false,

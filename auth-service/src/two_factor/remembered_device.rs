@@ -1,5 +1,5 @@
 //! Devices that are not asked for the second factor again. A device has a token and presents it with each login as
-//! `X-Device-Token`; it stands for the second factor only, never for the first.
+//! `X-Remembered-Device`; it stands for the second factor only, never for the first.
 
 use chrono::{DateTime, Duration, Utc};
 use diesel::prelude::*;
@@ -18,7 +18,7 @@ pub async fn remember(
     user_id: UserId,
     now: DateTime<Utc>,
 ) -> Result<Secret, ApiError> {
-    let token = Secret::device()?;
+    let token = Secret::remembered_device()?;
     diesel::insert_into(remembered_devices::table)
         .values((
             remembered_devices::token_hash.eq(token.hash()),

@@ -9,7 +9,7 @@ use shared::id::UserId;
 use shared::{ApiError, FieldKeys, Role};
 
 use super::profile::queries::user_name_taken;
-use super::{NewUser, Roles, StoredUser, User, email_indexes, email_taken, role_name};
+use super::{Name, NewUser, Roles, StoredUser, User, email_indexes, email_taken};
 use crate::field_keys::{EMAIL, NAME, PROFILE, Protection, USER_NAME};
 use crate::schema::users;
 
@@ -233,7 +233,7 @@ pub async fn replace_hash(
 
 /// Adds a role.
 pub async fn add_role(connection: &mut AsyncPgConnection, id: UserId, role: Role) -> QueryResult<usize> {
-    let name = Some(role_name(role));
+    let name = Some(role.name());
     diesel::update(users::table.find(id))
         .set((
             users::roles.eq(array_append(array_remove(users::roles, name), name)),
@@ -241,4 +241,22 @@ pub async fn add_role(connection: &mut AsyncPgConnection, id: UserId, role: Role
         ))
         .execute(connection)
         .await
+}
+
+pub async fn set_name(
+    connection: &mut AsyncPgConnection,
+    protection: &Protection<'_>,
+    id: UserId,
+    name: &Name,
+    now: DateTime<Utc>,
+) -> Result<(), ApiError> {
+    diesel::update(users::table.find(id))
+        .set((
+            users::name.eq(protection.plaintext(name.as_str())),
+            users::name_encrypted.eq(protection.encrypt(NAME, id.uuid(), name.as_str())?),
+            users::updated_at.eq(now),
+        ))
+        .execute(connection)
+        .await?;
+    Ok(())
 }

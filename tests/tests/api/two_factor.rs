@@ -283,16 +283,16 @@ async fn a_remembered_device_is_not_asked_again_until_the_password_changes() {
         "code": next_code(&platform, &app), "remember_device": true,
     });
     let login = client.post(FINISH, body).await.must_be(200);
-    let device = text_of(&login, "device_token");
+    let device = text_of(&login, "remembered_device_token");
     let log_in_with = async |email: &str, device: &str| {
         let request = client.request(reqwest::Method::POST, LOGIN);
-        let request = request.header("x-device-token", device);
+        let request = request.header("x-remembered-device", device);
         let credentials = json!({ "email": email, "password": PASSWORD });
         client.send(request.json(&credentials)).await
     };
     log_in_with(&ada.email, &device).await.must_be(200);
     log_in_with(&bob.email, &device).await.must_be(202);
-    log_in_with(&ada.email, "dev_").await.must_be(202);
+    log_in_with(&ada.email, "rdv_").await.must_be(202);
     let remembered = log_in_with(&ada.email, &device).await.must_be(200);
     assert_eq!(
         super::step_up::claims(&text_of(&remembered, "access_token"))["acr"],
