@@ -106,6 +106,8 @@ diesel::table! {
         id -> Int8,
         checked_at -> Timestamptz,
         failed -> Array<Nullable<Text>>,
+        duration_ms -> Nullable<Int8>,
+        violations -> Nullable<Jsonb>,
     }
 }
 

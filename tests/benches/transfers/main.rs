@@ -20,7 +20,8 @@ mod processor_time;
 use std::time::Duration;
 
 use anyhow::Context;
-use platform::client::{eventually, new_key};
+use platform::client::new_key;
+use platform::invariants::integrity_report;
 use platform::postgres::Durability;
 use platform::{Customer, Platform, Service};
 use serde_json::json;
@@ -206,13 +207,10 @@ async fn check_books(platform: &Platform, payer: &Customer) -> anyhow::Result<()
         .grant_role(&payer.email, shared::Role::Compliance)
         .await?;
     let officer = payer.log_in_again().await;
-    let report = eventually("the integrity report", async || {
-        let client = platform
-            .client_of(Service::Transactions)
-            .with_token(&officer.access_token);
-        Some(client.get("/api/v1/integrity").await.success())
-    })
-    .await?;
+    let client = platform
+        .client_of(Service::Transactions)
+        .with_token(&officer.access_token);
+    let report = integrity_report(&client).await?;
     anyhow::ensure!(report["ok"] == json!(true), "the books do not balance: {report}");
     println!(
         "\nthe books balance after it: {} checks",
