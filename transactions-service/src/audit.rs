@@ -8,6 +8,7 @@ pub mod handlers;
 pub mod queries;
 
 use serde::Serialize;
+use shared::clients::transactions::Actor;
 use shared::id::UserId;
 use shared::request_context;
 use shared::{ApiError, Principal, Role};
@@ -38,7 +39,11 @@ impl Entry {
     }
 
     /// The same, when another service tells who it was.
-    pub fn by(user: UserId, roles: &[Role], action: &'static str, subject: impl ToString) -> Self {
+    pub fn by_actor(actor: &Actor, action: &'static str, subject: impl ToString) -> Self {
+        Self::by(actor.user_id, &actor.roles, action, subject)
+    }
+
+    fn by(user: UserId, roles: &[Role], action: &'static str, subject: impl ToString) -> Self {
         let roles: Vec<&str> = roles.iter().copied().map(role_word).collect();
         Self::new(user.to_string(), roles.join(","), action, subject)
     }

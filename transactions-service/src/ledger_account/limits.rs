@@ -51,12 +51,10 @@ pub async fn set_limits(
                 .execute(conn)
                 .await?;
             if before.limits != limits {
-                let entry =
-                    audit::Entry::by(request.changed_by, &request.roles, "account.limits_changed", id)
-                        .change(
-                            &json!({ "limits": before.limits }),
-                            &json!({ "limits": limits, "reason": request.reason }),
-                        )?;
+                let entry = audit::Entry::by_actor(&request.actor, "account.limits_changed", id).change(
+                    &json!({ "limits": before.limits }),
+                    &json!({ "limits": limits, "reason": request.reason }),
+                )?;
                 audit::append(conn, &entry).await?;
             }
             Ok::<_, ApiError>(LimitUse { limits, ..before })
