@@ -190,18 +190,42 @@ pub struct Selection {
     pub account_id: Option<AccountId>,
 }
 
-/// A holder's events after `position`, oldest first. Both orders are an index of their own.
+/// A page of events.
+pub struct Found {
+    pub rows: Vec<EventRow>,
+    /// Everything up to here was looked at; the next page goes on after it.
+    pub position: i64,
+    pub has_more: bool,
+}
+
+/// How many events a page looks through for those of one type.
+const LOOKED_THROUGH: i64 = 2000;
+
+/// A holder's events after `position`, oldest first. No index is by type: a page of one type ends after a stretch of events,
+/// however few of them it has.
 pub async fn list_of_holder(
     conn: &mut AsyncPgConnection,
     holder: UserId,
     selection: &Selection,
     position: i64,
     limit: Limit,
-) -> QueryResult<Vec<EventRow>> {
+) -> QueryResult<Found> {
+    // Positions have no gap and are written in their order, so what is not seen up to this one never comes.
+    let newest: Option<i64> = events::table
+        .filter(events::holder_id.eq(holder))
+        .select(max(events::position))
+        .first(conn)
+        .await?;
+    let newest = newest.unwrap_or_default();
+    let upto = match selection.kind {
+        Some(_) => position.saturating_add(LOOKED_THROUGH).min(newest),
+        None => newest,
+    };
     let mut rows = events::table
         .inner_join(outbox::table.on(outbox::sequence.eq(events::fact)))
         .filter(events::holder_id.eq(holder))
         .filter(events::position.gt(position))
+        .filter(events::position.le(upto))
         .order(events::position)
         .limit(limit.rows_to_load())
         .select((
@@ -220,5 +244,18 @@ pub async fn list_of_holder(
     if let Some(account) = selection.account_id {
         rows = rows.filter(events::account_id.eq(account));
     }
-    rows.load(conn).await
+    let mut rows: Vec<EventRow> = rows.load(conn).await?;
+    if rows.len() <= limit.get() {
+        return Ok(Found {
+            rows,
+            position: upto.max(position),
+            has_more: upto < newest,
+        });
+    }
+    rows.truncate(limit.get());
+    Ok(Found {
+        position: rows.last().map_or(position, |row| row.position),
+        rows,
+        has_more: true,
+    })
 }
