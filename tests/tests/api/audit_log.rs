@@ -7,6 +7,8 @@ use platform::{Customer, Platform, Service};
 use serde_json::{Value, json};
 use shared::Role;
 
+use crate::parties::payer_and_payee;
+
 const AUDIT_LOG: &str = "/api/v1/audit-log";
 
 async fn entries(auditor: &Customer, query: &str) -> Vec<Value> {
@@ -23,11 +25,9 @@ async fn post(who: &Customer, path: String, body: Value) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_staff_does_to_the_ledger_is_in_it_once_and_in_order() {
     let platform = Platform::start().await;
-    let (payer, payee) = (platform.register("payer").await, platform.register("payee").await);
+    let (payer, from, _, to) = payer_and_payee(&platform, 10_000).await;
     let clerk = platform.register_with_role("clerk", Role::Support).await;
     let officer = platform.register_with_role("officer", Role::Compliance).await;
-    let from = payer.open_funded_account(10_000, "USD").await;
-    let to = payee.open_account("USD").await;
     let transfer = payer.transfer(&from, &to, 4_000, "USD").await.must_be(201);
     let transfer = text_of(&transfer, "id");
     assert_eq!(entries(&officer, "").await, Vec::<Value>::new());

@@ -19,6 +19,7 @@ mod holds;
 mod legs;
 mod limits;
 mod outages;
+mod parties;
 mod processes;
 mod proofs;
 mod returns;

@@ -5,6 +5,8 @@ use platform::client::{Answer, eventually, new_key, text_of, transfer_body};
 use platform::{Customer, Platform};
 use serde_json::{Value, json};
 
+use crate::parties::payer_and_payee;
+
 const SCHEDULES: &str = "/api/v1/transfer-schedules";
 
 struct Scene {
@@ -17,12 +19,12 @@ struct Scene {
 /// 100.00 in the payer's account.
 async fn scene(replicas: usize) -> Scene {
     let platform = Platform::builder().replicas(replicas).start().await.unwrap();
-    let (payer, payee) = (platform.register("payer").await, platform.register("payee").await);
+    let (payer, from, _, to) = payer_and_payee(&platform, 10_000).await;
     Scene {
-        from: payer.open_funded_account(10_000, "USD").await,
-        to: payee.open_account("USD").await,
         platform,
         payer,
+        from,
+        to,
     }
 }
 
