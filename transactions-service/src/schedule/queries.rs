@@ -204,7 +204,7 @@ pub async fn lock(conn: &mut AsyncPgConnection, id: ScheduleId) -> QueryResult<S
         .await
 }
 
-/// Newest first.
+/// Newest first. The index by which the ids are found has all that is asked for, so that the planner takes no other.
 pub async fn list(
     conn: &mut AsyncPgConnection,
     owner: UserId,
@@ -213,16 +213,22 @@ pub async fn list(
     limit: Limit,
 ) -> QueryResult<Vec<ScheduleRow>> {
     let before = after.unwrap_or(ScheduleId::from_uuid(uuid::Uuid::max()));
-    let mut rows = ScheduleRow::query()
+    let mut ids = schedules::table
+        .select(schedules::id)
         .filter(schedules::owner_id.eq(owner))
         .filter(schedules::id.lt(before))
         .order(schedules::id.desc())
         .limit(limit.rows_to_load())
         .into_boxed();
     if let Some(status) = status {
-        rows = rows.filter(schedules::status.eq(status.word()));
+        ids = ids.filter(schedules::status.eq(status.word()));
     }
-    rows.load(conn).await
+    let ids: Vec<ScheduleId> = ids.load(conn).await?;
+    ScheduleRow::query()
+        .filter(schedules::id.eq_any(ids))
+        .order(schedules::id.desc())
+        .load(conn)
+        .await
 }
 
 /// Those whose next run is due, longest due first.
