@@ -191,6 +191,8 @@ diesel::table! {
         failures_in_a_row -> Int4,
         failure -> Nullable<Jsonb>,
         created_at -> Timestamptz,
+        attempts -> Int4,
+        retry_at -> Nullable<Timestamptz>,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Schedules and their runs in the database.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use diesel::dsl::sql;
+use diesel::dsl::{min, sql};
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Bool, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid};
@@ -38,6 +38,8 @@ pub struct ScheduleRow {
     pub failures_in_a_row: i32,
     failure: Option<serde_json::Value>,
     created_at: DateTime<Utc>,
+    /// How often its next run was tried, and neither made nor refused.
+    pub attempts: i32,
 }
 
 /// What a schedule is made of.
@@ -72,6 +74,7 @@ impl ScheduleRow {
             failures_in_a_row: 0,
             failure: None,
             created_at: clock.now(),
+            attempts: 0,
         }
     }
 
@@ -231,7 +234,7 @@ pub async fn list(
         .await
 }
 
-/// Those whose next run is due, longest due first.
+/// Those whose next run may be tried, longest waiting first.
 pub async fn find_due(
     conn: &mut AsyncPgConnection,
     now: DateTime<Utc>,
@@ -240,10 +243,35 @@ pub async fn find_due(
     ScheduleRow::query()
         // As a literal: a partial index serves only what its condition is seen to imply.
         .filter(sql::<Bool>("status = 'active'"))
-        .filter(schedules::next_run_at.le(now))
-        .order(schedules::next_run_at)
+        .filter(sql::<Timestamptz>("greatest(next_run_at, retry_at)").le(now))
+        .order(sql::<Timestamptz>("greatest(next_run_at, retry_at)"))
         .limit(limit)
         .load(conn)
+        .await
+}
+
+/// When the run is due that is due first, tried before or not.
+pub async fn first_due_at(conn: &mut AsyncPgConnection) -> QueryResult<Option<DateTime<Utc>>> {
+    schedules::table
+        .filter(sql::<Bool>("status = 'active'"))
+        .select(min(schedules::next_run_at))
+        .first(conn)
+        .await
+}
+
+/// Lets a run that could be neither made nor refused wait, so that it does not stand in the way of others.
+pub async fn put_off(
+    conn: &mut AsyncPgConnection,
+    row: &ScheduleRow,
+    retry_at: DateTime<Utc>,
+) -> QueryResult<usize> {
+    diesel::update(schedules::table.find(row.id))
+        .filter(schedules::next_occurrence.eq(row.next_occurrence))
+        .set((
+            schedules::attempts.eq(row.attempts.saturating_add(1)),
+            schedules::retry_at.eq(retry_at),
+        ))
+        .execute(conn)
         .await
 }
 
@@ -270,6 +298,8 @@ pub async fn set_standing(
             schedules::next_run_at.eq(standing.next_run_at),
             schedules::failures_in_a_row.eq(standing.failures_in_a_row),
             schedules::failure.eq(failure.map_err(ApiError::internal)?),
+            schedules::attempts.eq(0),
+            schedules::retry_at.eq(None::<DateTime<Utc>>),
         ))
         .execute(conn)
         .await?;
@@ -324,7 +354,7 @@ const WRITE_DOWN: &str = "
         INSERT INTO schedule_runs (schedule_id, occurrence, due_at, outcome, transfer_id, failure)
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING schedule_id
     )
-    UPDATE schedules SET next_occurrence = $7, failures_in_a_row = $8, failure = $6,
+    UPDATE schedules SET next_occurrence = $7, failures_in_a_row = $8, failure = $6, attempts = 0, retry_at = NULL,
         status = CASE WHEN status = 'active' THEN $9 ELSE status END,
         next_run_at = CASE WHEN status = 'active' THEN $10 END
     FROM run WHERE schedules.id = run.schedule_id AND next_occurrence = $2";
