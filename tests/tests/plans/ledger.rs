@@ -180,7 +180,8 @@ SELECT 1, number, pg_temp.number(number), 'transfer.posted', pg_temp.number(numb
 INSERT INTO events (holder_id, position, id, kind, account_id, account_sequence, fact)
 SELECT pg_temp.number(x'1000000'::bigint), number, pg_temp.number(number), CASE number WHEN {rare} THEN 'hold.expired' ELSE 'transfer.posted' END,
     pg_temp.number(CASE number % 10000 WHEN 0 THEN x'2000001'::bigint ELSE x'2000000'::bigint END), number, number
-FROM generate_series(1::bigint, {long}) AS number;
+FROM generate_series(1::bigint, {long}) AS number
+UNION ALL VALUES (pg_temp.number(7), {long}, pg_temp.number({long} + 1), 'transfer.posted', pg_temp.number(7), 1, 1);
 
 INSERT INTO webhook_deliveries (id, endpoint_id, event_id, kind, status, next_attempt_at)
 SELECT pg_temp.number(number), pg_temp.number(1 + number % 2), pg_temp.number(number), 'transfer.posted', status,

@@ -311,6 +311,11 @@ async fn events_are_bounded(explained: &mut Explained, ledger: &Ledger) {
         (10, LONG, false)
     );
 
+    let of_another = of_account(Some(ledger.busy_account));
+    let (plans, found) = list_events(explained, ledger.stranger, &of_another, 0).await;
+    assert_bounded("events of somebody else's account", &plans, MOST_ROWS_OF_A_PAGE);
+    assert_eq!((found.rows.len(), found.has_more), (0, false));
+
     for account_id in [None, Some(ledger.quiet_account)] {
         let rare = Selection {
             kind: Some(EventType::HoldExpired),
@@ -410,6 +415,11 @@ async fn schedules_are_bounded(explained: &mut Explained, ledger: &Ledger) {
         .await;
     assert_bounded("schedules that are due", &plans, MOST_ROWS_OF_A_PAGE);
     assert_eq!(rows.len(), 64);
+    let (first, plans) = explained
+        .run(async |conn| schedule::queries::first_due_at(conn).await.unwrap())
+        .await;
+    assert_bounded("the schedule that is due first", &plans, MOST_ROWS_OF_A_PAGE);
+    assert_eq!(first, rows[0].next_run_at);
     let (live, plans) = explained
         .run(async |conn| {
             schedule::queries::count_live(conn, ledger.merchant)

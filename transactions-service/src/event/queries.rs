@@ -1,7 +1,7 @@
 //! The events of the database, and the place up to which the outbox has become events.
 
 use chrono::{DateTime, Utc};
-use diesel::dsl::{max, sql};
+use diesel::dsl::{exists, max, sql};
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Double, Json, Text, Uuid};
@@ -11,7 +11,7 @@ use shared::id::{AccountId, EventId, UserId};
 use shared::page::Limit;
 
 use super::{Event, EventType};
-use crate::schema::{event_feed, events, outbox};
+use crate::schema::{event_feed, events, ledger_accounts, outbox};
 
 /// A fact of the outbox, as the feed reads it: with its payload as the text it is stored as.
 #[derive(Debug, Queryable)]
@@ -242,7 +242,11 @@ pub async fn list_of_holder(
         rows = rows.filter(events::kind.eq(kind.word()));
     }
     if let Some(account) = selection.account_id {
-        rows = rows.filter(events::account_id.eq(account));
+        // Of somebody else's there is nothing to look for.
+        let own = ledger_accounts::table
+            .find(account)
+            .filter(ledger_accounts::holder_id.eq(holder));
+        rows = rows.filter(events::account_id.eq(account)).filter(exists(own));
     }
     let mut rows: Vec<EventRow> = rows.load(conn).await?;
     if rows.len() <= limit.get() {
