@@ -28,8 +28,6 @@ pub async fn place(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
 
 /// The same, and nobody else writes events until the transaction ends; `None` while somebody else does.
 pub async fn lock_place(conn: &mut AsyncPgConnection) -> QueryResult<Option<i64>> {
-    // A plan that was prepared while a table was empty must not scan it when it is large.
-    sql_query("SET LOCAL enable_seqscan = off").execute(conn).await?;
     let place = event_feed::table
         .select(event_feed::fact)
         .for_update()
@@ -116,12 +114,17 @@ pub async fn account_feeds(
     accounts: Vec<AccountId>,
 ) -> QueryResult<Vec<AccountFeed>> {
     let query = sql_query(
-        "SELECT account.id AS account_id, account.holder_id,
-            coalesce((SELECT account_sequence FROM events WHERE account_id = account.id
-                ORDER BY events.position DESC LIMIT 1), 0) AS account_sequence,
-            coalesce((SELECT events.position FROM events WHERE events.holder_id = account.holder_id
+        "WITH accounts AS MATERIALIZED (
+            SELECT id, holder_id FROM ledger_accounts WHERE id = ANY ($1) AND holder_id IS NOT NULL
+         ), holders AS MATERIALIZED (
+            SELECT holder_id, coalesce((SELECT events.position FROM events WHERE events.holder_id = holder.holder_id
                 ORDER BY events.position DESC LIMIT 1), 0) AS position
-         FROM ledger_accounts AS account WHERE id = ANY ($1) AND holder_id IS NOT NULL",
+            FROM (SELECT DISTINCT holder_id FROM accounts) AS holder
+         )
+         SELECT id AS account_id, holder_id, position,
+            coalesce((SELECT account_sequence FROM events WHERE account_id = accounts.id
+                ORDER BY events.position DESC LIMIT 1), 0) AS account_sequence
+         FROM accounts JOIN holders USING (holder_id)",
     );
     query.bind::<Array<Uuid>, _>(accounts).load(conn).await
 }
