@@ -217,7 +217,11 @@ impl Rows {
                 IN_REVIEW => order.legs.debits().map(hold).collect(),
                 _ => Vec::new(),
             },
-            order,
+            // Conditions are not kept, so whoever approves a transfer does not meet them again.
+            order: TransferOrder {
+                legs: order.legs.reversed().reversed(),
+                ..order
+            },
         });
     }
 
