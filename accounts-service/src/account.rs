@@ -20,7 +20,7 @@ use diesel::prelude::*;
 use diesel::serialize::{IsNull, Output, ToSql};
 use diesel::sql_types::Text;
 use serde::{Deserialize, Deserializer, Serialize};
-use shared::clients::transactions::{LedgerAccount, LedgerStatus};
+use shared::clients::transactions::{Actor, LedgerAccount, LedgerStatus};
 use shared::id::{AccountId, UserId};
 use shared::idempotency::IdempotencyKey;
 use shared::{ApiError, Currency, Denial, Principal, Role};
@@ -160,6 +160,8 @@ pub struct AccountRow {
     pub retry_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+    /// An [`Actor`]: who wants what the ledger is to be brought to. `None` once it agrees.
+    pub changed_by: Option<serde_json::Value>,
 }
 
 /// A request's name, and what it asked for.
@@ -210,6 +212,12 @@ impl AccountRow {
         }
         principal.require_owner(self.owner_id)?;
         Ok(Party::Owner)
+    }
+
+    /// Who wants what the ledger is to be brought to.
+    pub fn actor(&self) -> Result<Option<Actor>, ApiError> {
+        let actor = self.changed_by.clone().map(serde_json::from_value).transpose();
+        actor.map_err(ApiError::internal)
     }
 
     /// The status and freezer after `by` freezes it.
@@ -325,6 +333,7 @@ mod tests {
             retry_at: None,
             created_at: at,
             updated_at: at,
+            changed_by: None,
         }
     }
 

@@ -14,5 +14,6 @@ diesel::table! {
         fingerprint -> Nullable<Bytea>,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        changed_by -> Nullable<Jsonb>,
     }
 }

@@ -121,20 +121,7 @@ pub fn document() -> OpenApi {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_document_is_checked_in() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
-        let text = shared::openapi::golden_text(&super::document()).unwrap();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a switch of the test, not configuration"
-        )]
-        if std::env::var_os("UPDATE_EXPECT").is_some() {
-            std::fs::write(path, &text).unwrap();
-        }
-        let checked_in = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            checked_in == text,
-            "openapi.json is not what the handlers say. If the change is meant: UPDATE_EXPECT=1 cargo test -p auth-service"
-        );
+    fn openapi_json_is_what_the_handlers_say() {
+        shared::openapi::check_golden(&super::document(), env!("CARGO_MANIFEST_DIR")).unwrap();
     }
 }

@@ -33,6 +33,10 @@ impl Clock {
         now + Duration::milliseconds(offset_ms.saturating_add(ahead_ms))
     }
 
+    fn moved(&self) -> &AtomicI64 {
+        self.ahead_ms.as_ref().unwrap_or(&self.offset_ms)
+    }
+
     /// A clock that follows this one, and can be moved forward by itself.
     pub fn separate(&self) -> Self {
         Self {
@@ -43,8 +47,19 @@ impl Clock {
 
     /// Moves this clock, and every clone of it, forward: in tests of expiry, and in the sandbox.
     pub fn advance(&self, by: Duration) {
-        let moved = self.ahead_ms.as_ref().unwrap_or(&self.offset_ms);
-        moved.fetch_add(by.num_milliseconds(), Ordering::Relaxed);
+        self.moved().fetch_add(by.num_milliseconds(), Ordering::Relaxed);
+    }
+
+    /// The same, if `may_be` allows the moment to which it comes, however many ask at once. Tells whether it was moved.
+    pub fn advance_if(&self, by: Duration, may_be: impl Fn(DateTime<Utc>) -> bool) -> bool {
+        self.moved()
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |moved_ms| {
+                let then = self.now().checked_add_signed(by)?;
+                moved_ms
+                    .checked_add(by.num_milliseconds())
+                    .filter(|_| may_be(then))
+            })
+            .is_ok()
     }
 }
 
@@ -63,6 +78,24 @@ pub fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateT
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_goes_no_further_than_it_may_however_many_move_it() {
+        let clock = Clock::system().separate();
+        let latest = clock.now() + Duration::days(10);
+        let move_it = || {
+            let is_moved = |_: &i32| clock.advance_if(Duration::hours(1), |then| then <= latest);
+            (0..100).filter(is_moved).count()
+        };
+        let moved: usize = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(move_it));
+            threads.map(|thread| thread.join().unwrap()).iter().sum()
+        });
+        // The last of 240 hours is missed by the time that the test takes.
+        assert_eq!(moved, 239);
+        assert!(clock.now() <= latest);
+        assert!(!clock.advance_if(Duration::MAX, |_| true));
+    }
 
     #[test]
     fn a_separate_clock_follows_and_goes_ahead_alone() {

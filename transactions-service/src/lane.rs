@@ -314,7 +314,7 @@ impl Lanes {
     pub async fn submit_all(&self, items: Vec<Item>, mode: Mode) -> Result<Vec<Answer>, ApiError> {
         let fault = items.first().and_then(|item| AnswerFault::of(&item.claim.key));
         let fault = fault.filter(|_| self.sandbox_faults);
-        let answers = self.decide_all(items, mode).await?;
+        let answers = self.enqueue(items, mode).await?;
         let is_first = answers.first().is_some_and(|answer| !answer.replayed);
         match fault.filter(|_| is_first) {
             Some(AnswerFault::Lost) => return Err(outcome_unknown()),
@@ -324,7 +324,7 @@ impl Lanes {
         Ok(answers)
     }
 
-    async fn decide_all(&self, items: Vec<Item>, mode: Mode) -> Result<Vec<Answer>, ApiError> {
+    async fn enqueue(&self, items: Vec<Item>, mode: Mode) -> Result<Vec<Answer>, ApiError> {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue_of(&items).ok_or_else(overloaded)?;
         let job = Job {

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use actix_web::{post, web};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use shared::error::Problem;
 use shared::id::HoldId;
@@ -24,6 +24,8 @@ use crate::state::State;
 
 const DELAY: Duration = Duration::from_secs(5);
 const MAX_ADVANCE_S: i64 = 366 * 24 * 3600;
+/// The clock goes no further than to its end.
+const LAST_YEAR: i32 = 2100;
 
 /// What goes wrong with an answer after its effect is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +109,7 @@ pub struct SandboxClock {
     responses(
         (status = 200, description = "What time it is now", body = SandboxClock),
         (status = 404, description = "`not_found`: this is no sandbox", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`clock_too_far`: it would be later than the year 2100", body = Problem, content_type = "application/problem+json"),
         AuthErrors, BodyErrors, CommonErrors,
     ),
     security(("access_token" = [])),
@@ -118,7 +121,13 @@ pub async fn advance_clock(
     state: web::Data<State>,
 ) -> Result<web::Json<SandboxClock>, ApiError> {
     require_sandbox(&state)?;
-    state.clock.advance(TimeDelta::seconds(request.seconds));
+    let by = TimeDelta::seconds(request.seconds);
+    if !state.clock.advance_if(by, |then| then.year() <= LAST_YEAR) {
+        return Err(ApiError::unprocessable(
+            "clock_too_far",
+            format!("The clock goes to the end of {LAST_YEAR}. Restart the sandbox to set it right."),
+        ));
+    }
     Ok(web::Json(SandboxClock {
         now: state.clock.now(),
     }))

@@ -106,6 +106,8 @@ diesel::table! {
         id -> Int8,
         checked_at -> Timestamptz,
         failed -> Array<Nullable<Text>>,
+        duration_ms -> Nullable<Int8>,
+        violations -> Nullable<Jsonb>,
     }
 }
 
@@ -189,6 +191,8 @@ diesel::table! {
         failures_in_a_row -> Int4,
         failure -> Nullable<Jsonb>,
         created_at -> Timestamptz,
+        attempts -> Int4,
+        retry_at -> Nullable<Timestamptz>,
     }
 }
 

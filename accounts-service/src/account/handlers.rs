@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, get, patch, post, web};
 use serde::{Deserialize, Serialize};
-use shared::clients::transactions::LedgerStatus;
+use shared::clients::transactions::{Actor, LedgerStatus, SetLedgerStatus};
 use shared::error::Problem;
 use shared::id::{AccountId, UserId};
 use shared::idempotency::{OptionalIdempotencyKey, REPLAYED_HEADER, fingerprint, key_reused};
@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 
 use super::{
     Account, AccountError, AccountKind, AccountRow, AccountStatus, Claim, MAX_OPEN_ACCOUNTS, Nickname, Party,
-    ledger, queries,
+    ledger,
+    queries::{self, Command},
 };
 use crate::state::AppState;
 
@@ -91,6 +92,7 @@ async fn insert_pending(
         retry_at: Some(now + ledger::RETRY_DELAY),
         created_at: now,
         updated_at: now,
+        changed_by: None,
     };
     state
         .db
@@ -282,9 +284,16 @@ async fn change_status(
         .db
         .transaction("change_account_status", async |conn| {
             let row = queries::lock(conn, id).await?;
-            let (before, after) = ((row.status, row.frozen_by), change(&row, party)?);
-            let updated_at = if before == after { row.updated_at } else { now };
-            Ok(queries::set_status(conn, id, after, updated_at, Some(now + ledger::RETRY_DELAY)).await?)
+            let (status, frozen_by) = change(&row, party)?;
+            let is_same = (row.status, row.frozen_by) == (status, frozen_by);
+            let command = Command {
+                status,
+                frozen_by,
+                updated_at: if is_same { row.updated_at } else { now },
+                retry_at: now + ledger::RETRY_DELAY,
+                changed_by: serde_json::to_value(Actor::from(principal)).map_err(ApiError::internal)?,
+            };
+            Ok(queries::write_command(conn, id, &command).await?)
         })
         .await?;
     tracing::info!(account_id = %id, by = %principal.user_id, ?party, status = ?row.status, "account status changed");
@@ -323,10 +332,13 @@ pub async fn close_account(
     let mut conn = state.db.connection().await?;
     queries::retry(&mut conn, &[id], state.clock.now() + ledger::RETRY_DELAY).await?;
     drop(conn);
-    let ledger = state.ledger.set_status(id, LedgerStatus::Closed).await?;
+    let command = SetLedgerStatus {
+        status: LedgerStatus::Closed,
+        actor: Some(Actor::from(&principal)),
+    };
+    let ledger = state.ledger.set_status(id, &command).await?;
     let mut conn = state.db.connection().await?;
-    let closed = (AccountStatus::Closed, None);
-    let row = queries::set_status(&mut conn, id, closed, state.clock.now(), None).await?;
+    let row = queries::mark_closed(&mut conn, id, state.clock.now()).await?;
     Ok(web::Json(Account::new(row, Some(&ledger))))
 }
 

@@ -11,7 +11,7 @@ use actix_web::web;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use shared::ApiError;
-use shared::clients::transactions::{LedgerAccount, LedgerStatus, OpenLedgerAccount};
+use shared::clients::transactions::{Actor, LedgerAccount, LedgerStatus, OpenLedgerAccount, SetLedgerStatus};
 use shared::http_client::CallError;
 use shared::id::AccountId;
 use tokio_util::sync::CancellationToken;
@@ -35,12 +35,12 @@ pub async fn settle(
     mut account: AccountRow,
 ) -> Result<(AccountRow, LedgerAccount), ApiError> {
     for _ in 0..MAX_ROUNDS {
-        let result = command(state, &account).await;
+        let result = command(state, &account, account.actor()?).await;
         let mut conn = state.db.connection().await?;
         if result.as_ref().is_err_and(is_closed) {
             // A close whose end a crash cut off.
             let now = state.clock.now();
-            queries::set_status(&mut conn, account.id, (AccountStatus::Closed, None), now, None).await?;
+            queries::mark_closed(&mut conn, account.id, now).await?;
         }
         let ledger = result?;
         match queries::mark_settled(&mut conn, account.id, account.status).await? {
@@ -54,7 +54,11 @@ pub async fn settle(
     ))
 }
 
-async fn command(state: &AppState, account: &AccountRow) -> Result<LedgerAccount, CallError> {
+async fn command(
+    state: &AppState,
+    account: &AccountRow,
+    actor: Option<Actor>,
+) -> Result<LedgerAccount, CallError> {
     let status = match account.status {
         AccountStatus::Pending => {
             let opening = OpenLedgerAccount {
@@ -67,7 +71,8 @@ async fn command(state: &AppState, account: &AccountRow) -> Result<LedgerAccount
         AccountStatus::Frozen => LedgerStatus::Frozen,
         AccountStatus::Closed => LedgerStatus::Closed,
     };
-    state.ledger.set_status(account.id, status).await
+    let command = SetLedgerStatus { status, actor };
+    state.ledger.set_status(account.id, &command).await
 }
 
 fn is_closed(error: &CallError) -> bool {

@@ -2,7 +2,7 @@
 
 use actix_web::{get, put, web};
 use serde::{Deserialize, Deserializer};
-use shared::clients::transactions::{LimitUse, Limits, SetLimits};
+use shared::clients::transactions::{Actor, LimitUse, Limits, SetLimits};
 use shared::error::Problem;
 use shared::id::AccountId;
 use shared::money::MAX_AMOUNT;
@@ -121,8 +121,7 @@ pub async fn set_account_limits(
             monthly: request.monthly,
         },
         reason: request.reason,
-        changed_by: principal.user_id,
-        roles: principal.roles.clone(),
+        actor: Actor::from(&principal),
     };
     Ok(web::Json(state.ledger.set_limits(row.id, &limits).await?))
 }

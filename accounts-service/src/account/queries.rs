@@ -118,20 +118,47 @@ pub async fn set_nickname(
         .await
 }
 
-/// Writes what the ledger is to be brought to, and when the job repeats the command unless that is done before.
-pub async fn set_status(
+/// A status that the ledger is to be brought to.
+pub struct Command {
+    pub status: AccountStatus,
+    pub frozen_by: Option<Party>,
+    pub updated_at: DateTime<Utc>,
+    /// When the job repeats it, unless it is done before.
+    pub retry_at: DateTime<Utc>,
+    pub changed_by: serde_json::Value,
+}
+
+pub async fn write_command(
     conn: &mut AsyncPgConnection,
     id: AccountId,
-    (status, frozen_by): (AccountStatus, Option<Party>),
-    updated_at: DateTime<Utc>,
-    retry_at: Option<DateTime<Utc>>,
+    command: &Command,
 ) -> QueryResult<AccountRow> {
     diesel::update(accounts::table.find(id))
         .set((
-            accounts::status.eq(status),
-            accounts::frozen_by.eq(frozen_by),
-            accounts::retry_at.eq(retry_at),
+            accounts::status.eq(command.status),
+            accounts::frozen_by.eq(command.frozen_by),
+            accounts::retry_at.eq(command.retry_at),
+            accounts::updated_at.eq(command.updated_at),
+            accounts::changed_by.eq(&command.changed_by),
+        ))
+        .returning(AccountRow::as_returning())
+        .get_result(conn)
+        .await
+}
+
+/// Notes that the ledger has closed it.
+pub async fn mark_closed(
+    conn: &mut AsyncPgConnection,
+    id: AccountId,
+    updated_at: DateTime<Utc>,
+) -> QueryResult<AccountRow> {
+    diesel::update(accounts::table.find(id))
+        .set((
+            accounts::status.eq(AccountStatus::Closed),
+            accounts::frozen_by.eq(None::<Party>),
+            accounts::retry_at.eq(None::<DateTime<Utc>>),
             accounts::updated_at.eq(updated_at),
+            accounts::changed_by.eq(None::<serde_json::Value>),
         ))
         .returning(AccountRow::as_returning())
         .get_result(conn)
@@ -152,6 +179,7 @@ pub async fn mark_settled(
         .set((
             accounts::status.eq(settled),
             accounts::retry_at.eq(None::<DateTime<Utc>>),
+            accounts::changed_by.eq(None::<serde_json::Value>),
         ))
         .returning(AccountRow::as_returning())
         .get_result(conn)

@@ -10,7 +10,7 @@ use crate::export::CsvRow;
 use crate::http_client::{CallError, Retry};
 use crate::id::{AccountId, TransferId, UserId};
 use crate::page::Limit;
-use crate::{Currency, Cursor, HttpClient, Page, Role};
+use crate::{Currency, Cursor, HttpClient, Page, Principal, Role};
 
 pub const SERVICE: &str = "transactions-service";
 
@@ -35,6 +35,26 @@ pub struct OpenLedgerAccount {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SetLedgerStatus {
     pub status: LedgerStatus,
+    /// `None`: the service by itself, to repair what is out of step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Actor>,
+}
+
+/// Who wants a change, for the audit log. The services know each other by their tokens, and believe this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    #[serde(rename = "changed_by")]
+    pub user_id: UserId,
+    pub roles: Vec<Role>,
+}
+
+impl From<&Principal> for Actor {
+    fn from(principal: &Principal) -> Self {
+        Self {
+            user_id: principal.user_id,
+            roles: principal.roles.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,9 +90,8 @@ pub struct Limits {
 pub struct SetLimits {
     pub limits: Limits,
     pub reason: String,
-    /// Who wants it, and in which roles.
-    pub changed_by: UserId,
-    pub roles: Vec<Role>,
+    #[serde(flatten)]
+    pub actor: Actor,
 }
 
 /// An account's limits, and what counts against them.
@@ -244,13 +263,10 @@ impl TransactionsClient {
     pub async fn set_status(
         &self,
         account_id: AccountId,
-        status: LedgerStatus,
+        command: &SetLedgerStatus,
     ) -> Result<LedgerAccount, CallError> {
         self.http
-            .put(
-                &format!("/internal/ledger-accounts/{account_id}/status"),
-                &SetLedgerStatus { status },
-            )
+            .put(&format!("/internal/ledger-accounts/{account_id}/status"), command)
             .await
     }
 

@@ -1,5 +1,6 @@
 //! What we compare with: the usual way to write a ledger, a transaction per transfer that locks both accounts. It records
-//! as much as ours: the idempotency key with its answer, the transfer, two postings, two balances, and an outbox row.
+//! the idempotency key with its answer, the transfer, two postings, two balances, and an outbox row. Once as an application
+//! would, statement by statement, and once as one call of a function inside the database, the least that it can be.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -18,10 +19,34 @@ const SCHEMA: &str = "
     CREATE TABLE idempotency (key uuid PRIMARY KEY DEFAULT gen_random_uuid(), fingerprint bytea NOT NULL, status smallint NOT NULL, body text NOT NULL, created_at timestamptz NOT NULL DEFAULT now());
     CREATE TABLE transfer (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), debit bigint NOT NULL, credit bigint NOT NULL, amount bigint NOT NULL, currency text NOT NULL, created_at timestamptz NOT NULL DEFAULT now());
     CREATE TABLE posting (account bigint NOT NULL, sequence bigint NOT NULL, transfer uuid NOT NULL, direction text NOT NULL, amount bigint NOT NULL, balance_after bigint NOT NULL, PRIMARY KEY (account, sequence));
-    CREATE TABLE outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text NOT NULL, payload jsonb NOT NULL, created_at timestamptz NOT NULL DEFAULT now());";
+    CREATE TABLE outbox (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text NOT NULL, payload jsonb NOT NULL, created_at timestamptz NOT NULL DEFAULT now());
+    CREATE FUNCTION transfer(debit_id bigint, credit_id bigint, minor bigint, answer text) RETURNS void LANGUAGE plpgsql AS $$
+    DECLARE
+        transfer_id uuid;
+        debited account;
+        credited account;
+    BEGIN
+        INSERT INTO idempotency (fingerprint, status, body)
+            VALUES (decode('e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', 'hex'), 201, answer);
+        PERFORM FROM account WHERE id = least(debit_id, credit_id) FOR NO KEY UPDATE;
+        PERFORM FROM account WHERE id = greatest(debit_id, credit_id) FOR NO KEY UPDATE;
+        INSERT INTO transfer (debit, credit, amount, currency) VALUES (debit_id, credit_id, minor, 'USD') RETURNING id INTO transfer_id;
+        UPDATE account SET balance = balance - minor, version = version + 1 WHERE id = debit_id RETURNING * INTO debited;
+        UPDATE account SET balance = balance + minor, version = version + 1 WHERE id = credit_id RETURNING * INTO credited;
+        INSERT INTO posting VALUES (debit_id, debited.version, transfer_id, 'debit', minor, debited.balance),
+            (credit_id, credited.version, transfer_id, 'credit', minor, credited.balance);
+        INSERT INTO outbox (kind, payload) VALUES ('transfer.posted', answer::jsonb);
+    END $$;";
 
 /// The answer that is stored with the key, as long as ours.
 const BODY: &str = r#"{"id":"xfer_01h455vb4pex5vsknk084sn02q","kind":"transfer","status":"posted","debit_account_id":"acct_01h455vb4pex5vsknk084sn02q","credit_account_id":"acct_01h455vb4pex5vsknk084sn02q","amount":100,"currency":"USD","created_at":"2026-11-21T00:00:00.000000Z","completed_at":"2026-11-21T00:00:00.000000Z"}"#;
+
+/// How the transfer is written.
+#[derive(Clone, Copy)]
+pub enum Writing {
+    Statements,
+    OneCall,
+}
 
 pub struct Baseline {
     pgbench: PathBuf,
@@ -63,12 +88,13 @@ impl Baseline {
     pub async fn best_client_count(
         &self,
         workload: Workload,
+        writing: Writing,
         counts: &[usize],
         duration: Duration,
     ) -> anyhow::Result<usize> {
         let mut best = (0.0, counts[0]);
         for count in counts {
-            let measured = self.run(workload, *count, duration).await?;
+            let measured = self.run(workload, writing, *count, duration).await?;
             if measured.per_second > best.0 {
                 best = (measured.per_second, *count);
             }
@@ -79,11 +105,12 @@ impl Baseline {
     pub async fn run(
         &self,
         workload: Workload,
+        writing: Writing,
         clients: usize,
         duration: Duration,
     ) -> anyhow::Result<Measured> {
         let script = self.scripts.join("transfer.sql");
-        std::fs::write(&script, script_text(workload, self.accounts))?;
+        std::fs::write(&script, script_text(workload, writing, self.accounts))?;
         let output = Command::new(&self.pgbench)
             .args(["--no-vacuum", "--protocol=prepared", "--jobs=2"])
             .arg(format!("--client={clients}"))
@@ -131,11 +158,14 @@ impl Drop for Baseline {
     }
 }
 
-/// Locks in id order, like any ledger that does not want to deadlock.
-fn script_text(workload: Workload, accounts: usize) -> String {
+fn script_text(workload: Workload, writing: Writing, accounts: usize) -> String {
     let debit = match workload {
         Workload::Uniform => format!("random(1, {accounts})"),
         Workload::Hot => "1".to_owned(),
+    };
+    let transfer = match writing {
+        Writing::Statements => STATEMENTS,
+        Writing::OneCall => "SELECT transfer(:debit, :credit, :amount, :body);\n",
     };
     format!(
         "\\set debit {debit}
@@ -143,7 +173,12 @@ fn script_text(workload: Workload, accounts: usize) -> String {
 \\set first least(:debit, :credit)
 \\set second greatest(:debit, :credit)
 \\set amount random(1, 100)
-BEGIN;
+{transfer}"
+    )
+}
+
+/// Locks in id order, like any ledger that does not want to deadlock.
+const STATEMENTS: &str = "BEGIN;
 INSERT INTO idempotency (fingerprint, status, body) VALUES (decode('e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855', 'hex'), 201, :body);
 SELECT id, currency, status, balance, version FROM account WHERE id = :first FOR NO KEY UPDATE;
 SELECT id, currency, status, balance, version FROM account WHERE id = :second FOR NO KEY UPDATE;
@@ -153,6 +188,4 @@ UPDATE account SET balance = balance + :amount, version = version + 1 WHERE id =
 INSERT INTO posting VALUES (:debit, :debit_version, :id, 'debit', :amount, :debit_balance), (:credit, :credit_version, :id, 'credit', :amount, :credit_balance);
 INSERT INTO outbox (kind, payload) VALUES ('transfer.posted', :body);
 COMMIT;
-"
-    )
-}
+";

@@ -37,16 +37,24 @@ impl Load {
         })
     }
 
+    /// Each connection sends as fast as it is answered, or all together `per_second`.
     pub async fn run(
         &self,
         workload: Workload,
         connections: usize,
+        per_second: Option<f64>,
         duration: Duration,
     ) -> anyhow::Result<Measured> {
         let started = Instant::now();
+        let interval = per_second.map(|rate| Duration::from_secs_f64(connections as f64 / rate));
         let clients: Vec<_> = (0..connections)
             .map(|number| {
+                let pace = interval.map(|interval| Pace {
+                    next: started + interval.mul_f64(number as f64 / connections as f64),
+                    interval,
+                });
                 let client = Client {
+                    pace,
                     address: self.address.clone(),
                     token: Arc::clone(&self.token),
                     accounts: Arc::clone(&self.accounts),
@@ -77,7 +85,27 @@ impl Load {
     }
 }
 
+/// When a connection sends, whether or not it was answered in time.
+struct Pace {
+    next: Instant,
+    interval: Duration,
+}
+
+impl Pace {
+    /// Waits for the next time to send, and tells it: who is late has made the client wait since then.
+    async fn wait(&mut self) -> Instant {
+        let due = self.next;
+        self.next += self.interval;
+        if due <= Instant::now() {
+            return due;
+        }
+        tokio::time::sleep_until(due.into()).await;
+        Instant::now()
+    }
+}
+
 struct Client {
+    pace: Option<Pace>,
     address: String,
     token: Arc<str>,
     accounts: Arc<[String]>,
@@ -94,7 +122,10 @@ impl Client {
         let mut answer = vec![0; 16 * 1024];
         while Instant::now() < end {
             let request = self.request();
-            let sent = Instant::now();
+            let sent = match &mut self.pace {
+                Some(pace) => pace.wait().await,
+                None => Instant::now(),
+            };
             stream.write_all(request.as_bytes()).await?;
             let length = read_answer(&mut stream, &mut answer).await?;
             let text = String::from_utf8_lossy(&answer[..length]);

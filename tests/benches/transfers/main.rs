@@ -1,10 +1,11 @@
-//! `cargo bench -p platform --bench transfers`: transfers per second, beside a pgbench script that does the same transfer with
-//! row locks on the same PostgreSQL, in the same run.
+//! `cargo bench -p platform --bench transfers`: transfers per second, beside pgbench doing the same transfer with row locks
+//! on the same PostgreSQL, in the same run. With `-- growth` at the end: whether ten million postings make it slower.
 //!
 //! Everything runs on this machine: PostgreSQL with `fsync=on`, the services as processes of their own, and the load. So
 //! read the ratios of one run, not the absolute figures. Each cell is the median of several interleaved rounds. The
-//! service is measured with all it does for a transfer: token, fraud score, idempotency key, postings, outbox. The last row
-//! shows what the scores cost: without ml-service the fallback policy posts small amounts.
+//! service is measured with all it does for a transfer: token, fraud score and what ml-service learns, idempotency key,
+//! postings, limits, outbox, block, events. One row shows what the scores cost: without ml-service the fallback policy posts
+//! small amounts.
 
 #![expect(
     clippy::as_conversions,
@@ -14,18 +15,22 @@
 )]
 
 mod baseline;
+mod batches;
+mod growth;
 mod load;
 mod processor_time;
 
 use std::time::Duration;
 
 use anyhow::Context;
-use platform::client::{eventually, new_key};
+use platform::client::new_key;
+use platform::invariants::integrity_report;
 use platform::postgres::Durability;
 use platform::{Customer, Platform, Service};
 use serde_json::json;
 
-use baseline::Baseline;
+use baseline::{Baseline, Writing};
+use batches::Batches;
 use load::{Load, Measured};
 use processor_time::ProcessorTime;
 
@@ -61,66 +66,82 @@ fn main() -> anyhow::Result<()> {
     if std::env::args().any(|argument| argument == "--test") {
         return Ok(());
     }
+    let grows = std::env::args().any(|argument| argument == "growth");
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?
-        .block_on(run())
+        .block_on(run(grows))
 }
 
-async fn run() -> anyhow::Result<()> {
+async fn run(grows: bool) -> anyhow::Result<()> {
     eprintln!("starting PostgreSQL and the services …");
     let platform = Platform::builder()
         .processes(env!("CARGO_BIN_EXE_dev"))
         .own_server(Durability::Durable)
         .start()
         .await?;
-    let baseline = Baseline::prepare(&platform, ACCOUNTS).await?;
     let payer = platform.register("payer").await;
     let accounts = open_accounts(&platform, &payer).await?;
-    let service = Load::new(
-        &platform.url(Service::Transactions),
-        &payer.access_token,
-        &accounts,
-    )?;
-    let gateway = Load::new(&platform.url(Service::Gateway), &payer.access_token, &accounts)?;
+    if grows {
+        growth::run(&platform, &payer, &accounts).await?;
+    } else {
+        compare(&platform, &payer, &accounts).await?;
+        check_books(&platform, &payer).await?;
+    }
+    platform.stop().await
+}
 
+async fn compare(platform: &Platform, payer: &Customer, accounts: &[String]) -> anyhow::Result<()> {
+    let baseline = Baseline::prepare(platform, ACCOUNTS).await?;
+    let token = &payer.access_token;
+    let service = Load::new(&platform.url(Service::Transactions), token, accounts)?;
+    let gateway = Load::new(&platform.url(Service::Gateway), token, accounts)?;
     println!(
-        "\n{:<28}{:<26}{:>12}{:>10}{:>10}{:>10}{:>12}{:>12}",
-        "workload", "what", "transfers/s", "ratio", "p50 ms", "p99 ms", "µs PG", "µs services"
+        "\n{:<26}{:<30}{:>12}{:>8}{:>9}{:>9}{:>7}{:>8}{:>13}",
+        "workload", "what", "transfers/s", "ratio", "p50 ms", "p99 ms", "batch", "µs PG", "µs services"
     );
     for workload in Workload::ALL {
-        let clients = baseline
-            .best_client_count(workload, &PGBENCH_CLIENTS, ROUND / 2)
-            .await?;
-        let mut pgbench = Vec::new();
-        let mut at_service = Vec::new();
-        let mut at_gateway = Vec::new();
+        let mut clients = Vec::new();
+        for writing in [Writing::Statements, Writing::OneCall] {
+            let best = baseline.best_client_count(workload, writing, &PGBENCH_CLIENTS, ROUND / 2);
+            clients.push(best.await?);
+        }
+        let (mut statements, mut one_call) = (Vec::new(), Vec::new());
+        let (mut at_service, mut at_gateway) = (Vec::new(), Vec::new());
         for round in 1..=ROUNDS {
             eprintln!("{}: round {round} of {ROUNDS}", workload.name());
-            pgbench.push(measured(&platform, baseline.run(workload, clients, ROUND)).await?);
-            at_service.push(measured(&platform, service.run(workload, CONNECTIONS, ROUND)).await?);
-            at_gateway.push(measured(&platform, gateway.run(workload, CONNECTIONS, ROUND)).await?);
+            let pgbench = |writing, clients| baseline.run(workload, writing, clients, ROUND);
+            statements.push(measured(platform, pgbench(Writing::Statements, clients[0])).await?);
+            one_call.push(measured(platform, pgbench(Writing::OneCall, clients[1])).await?);
+            at_service.push(measured(platform, service.run(workload, CONNECTIONS, None, ROUND)).await?);
+            at_gateway.push(measured(platform, gateway.run(workload, CONNECTIONS, None, ROUND)).await?);
         }
+        let (reference, at_service) = (median(statements), median(at_service));
+        let half = Some(at_service.measured.per_second / 2.0);
+        let at_half = measured(platform, service.run(workload, CONNECTIONS, half, ROUND)).await?;
         platform.stop_service(Service::Ml).await?;
         let mut unscored = Vec::new();
         for _ in 1..=ROUNDS {
-            unscored.push(measured(&platform, service.run(workload, CONNECTIONS, ROUND)).await?);
+            unscored.push(measured(platform, service.run(workload, CONNECTIONS, None, ROUND)).await?);
         }
         platform.start_service(Service::Ml).await?;
-        let reference = median(pgbench);
         let rows = [
-            (format!("pgbench, {clients} clients"), reference),
-            (format!("service, {CONNECTIONS} connections"), median(at_service)),
+            (format!("pgbench, {} clients", clients[0]), reference),
+            (
+                format!("pgbench, one call, {} clients", clients[1]),
+                median(one_call),
+            ),
+            (format!("service, {CONNECTIONS} connections"), at_service),
             (format!("gateway, {CONNECTIONS} connections"), median(at_gateway)),
             ("service, ml-service down".to_owned(), median(unscored)),
+            ("service, at half of its load".to_owned(), at_half),
         ];
         for (what, cell) in rows {
             print_row(workload, &what, &cell, reference.measured.per_second);
         }
     }
-    check_books(&platform, &payer).await?;
-    platform.stop().await
+    Ok(())
 }
 
 /// Accounts of one holder with money in each, brought in over the sandbox rail like anybody's.
@@ -161,6 +182,8 @@ async fn open_accounts(platform: &Platform, payer: &Customer) -> anyhow::Result<
 #[derive(Clone, Copy)]
 struct Cell {
     measured: Measured,
+    /// Requests that shared a commit, on average; none while nothing went through the lane.
+    batch: f64,
     postgresql_us: f64,
     services_us: f64,
 }
@@ -169,12 +192,13 @@ async fn measured(
     platform: &Platform,
     run: impl Future<Output = anyhow::Result<Measured>>,
 ) -> anyhow::Result<Cell> {
-    let before = ProcessorTime::now(platform)?;
+    let (batches, before) = (Batches::now(platform).await?, ProcessorTime::now(platform)?);
     let measured = run.await?;
     let spent = ProcessorTime::now(platform)?.since(&before);
     let per_transfer = |seconds: f64| seconds * 1e6 / measured.count.max(1) as f64;
     Ok(Cell {
         measured,
+        batch: Batches::now(platform).await?.mean_size_since(&batches),
         postgresql_us: per_transfer(spent.postgresql_s),
         services_us: per_transfer(spent.services_s),
     })
@@ -187,13 +211,14 @@ fn median(mut cells: Vec<Cell>) -> Cell {
 
 fn print_row(workload: Workload, what: &str, cell: &Cell, reference: f64) {
     println!(
-        "{:<28}{:<26}{:>12.0}{:>9.1}×{:>10.1}{:>10.1}{:>12.0}{:>12.0}",
+        "{:<26}{:<30}{:>12.0}{:>7.1}×{:>9.1}{:>9.1}{:>7.0}{:>8.0}{:>13.0}",
         workload.name(),
         what,
         cell.measured.per_second,
         cell.measured.per_second / reference,
         cell.measured.p50_ms,
         cell.measured.p99_ms,
+        cell.batch,
         cell.postgresql_us,
         cell.services_us,
     );
@@ -206,13 +231,10 @@ async fn check_books(platform: &Platform, payer: &Customer) -> anyhow::Result<()
         .grant_role(&payer.email, shared::Role::Compliance)
         .await?;
     let officer = payer.log_in_again().await;
-    let report = eventually("the integrity report", async || {
-        let client = platform
-            .client_of(Service::Transactions)
-            .with_token(&officer.access_token);
-        Some(client.get("/api/v1/integrity").await.success())
-    })
-    .await?;
+    let client = platform
+        .client_of(Service::Transactions)
+        .with_token(&officer.access_token);
+    let report = integrity_report(&client).await?;
     anyhow::ensure!(report["ok"] == json!(true), "the books do not balance: {report}");
     println!(
         "\nthe books balance after it: {} checks",

@@ -112,7 +112,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 116] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 117] = [
     ("PUT /api/v1/auth/me/picture", None, OnlyOwn),
     ("DELETE /api/v1/auth/me/picture", None, OnlyOwn),
     ("GET /api/v1/auth/social/accounts", None, OnlyOwn),
@@ -519,6 +519,7 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 116] = [
         Refused(404, "not_found"),
     ),
     ("GET /api/v1/integrity", None, Refused(403, "role_required")),
+    ("POST /api/v1/integrity/runs", None, Refused(403, "role_required")),
     ("GET /api/v1/audit-log", None, Refused(403, "role_required")),
     (
         "GET /api/v1/transfers/{transfer_id}/proof",

@@ -1,10 +1,13 @@
 //! The audit log: who changed what by hand, in a chain that shows when it was altered.
 
 use futures_util::future::join_all;
-use platform::client::{new_key, text_of};
+use platform::client::{eventually, new_key, text_of};
+use platform::invariants::integrity_report;
 use platform::{Customer, Platform, Service};
 use serde_json::{Value, json};
 use shared::Role;
+
+use crate::parties::payer_and_payee;
 
 const AUDIT_LOG: &str = "/api/v1/audit-log";
 
@@ -22,11 +25,9 @@ async fn post(who: &Customer, path: String, body: Value) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_staff_does_to_the_ledger_is_in_it_once_and_in_order() {
     let platform = Platform::start().await;
-    let (payer, payee) = (platform.register("payer").await, platform.register("payee").await);
+    let (payer, from, _, to) = payer_and_payee(&platform, 10_000).await;
     let clerk = platform.register_with_role("clerk", Role::Support).await;
     let officer = platform.register_with_role("officer", Role::Compliance).await;
-    let from = payer.open_funded_account(10_000, "USD").await;
-    let to = payee.open_account("USD").await;
     let transfer = payer.transfer(&from, &to, 4_000, "USD").await.must_be(201);
     let transfer = text_of(&transfer, "id");
     assert_eq!(entries(&officer, "").await, Vec::<Value>::new());
@@ -61,7 +62,7 @@ async fn what_staff_does_to_the_ledger_is_in_it_once_and_in_order() {
     let in_review = json!({ "status": "in_review" }).to_string();
     let open = json!({ "status": "open" }).to_string();
     let expected = [
-        ["account.status_changed", "accounts-service", &from, &open],
+        ["account.status_changed", &payer.user_id, &from, &open],
         ["transfer.approved", &officer.user_id, &reversal, &in_review],
         [
             "transfer.reversal_proposed",
@@ -85,6 +86,51 @@ async fn what_staff_does_to_the_ledger_is_in_it_once_and_in_order() {
     let next = text_of(&first, "next_cursor");
     let rest = entries(&officer, &format!("?limit=2&after={next}")).await;
     assert_eq!(rest, [told[2].clone()]);
+    platform.assert_invariants().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_freezes_and_closes_an_account_is_named_also_when_the_ledger_was_down() {
+    let platform = Platform::start().await;
+    let owner = platform.register("owner").await;
+    let officer = platform.register_with_role("officer", Role::Compliance).await;
+    let account = owner.open_account("USD").await;
+    let path = |verb: &str| format!("/api/v1/accounts/{account}/{verb}");
+    platform.stop_service(Service::Transactions).await.unwrap();
+    let answer = officer.post_empty(&path("freeze")).await;
+    assert_eq!(answer.status, 503, "{answer}");
+    platform.start_service(Service::Transactions).await.unwrap();
+    let about = format!("?subject={account}");
+    eventually("the job has frozen it", async || {
+        (entries(&officer, &about).await.len() == 1).then_some(())
+    })
+    .await;
+    post(&officer, path("unfreeze"), json!(null)).await;
+    post(&owner, path("close"), json!(null)).await;
+    // What is so already is no change.
+    post(&owner, path("close"), json!(null)).await;
+
+    let told = entries(&officer, &about).await;
+    let told: Vec<[String; 3]> = told
+        .iter()
+        .map(|entry| ["actor", "before", "after"].map(|member| text_of(entry, member)))
+        .collect();
+    let status = |word: &str| json!({ "status": word }).to_string();
+    let [open, frozen, closed] = ["open", "frozen", "closed"].map(status);
+    assert_eq!(
+        told,
+        [
+            [owner.user_id.clone(), open.clone(), closed],
+            [officer.user_id.clone(), frozen.clone(), open.clone()],
+            [officer.user_id.clone(), open, frozen],
+        ]
+    );
+    let roles = &entries(&officer, &about).await[1]["roles"];
+    assert!(roles.to_string().contains("compliance"), "{roles}");
+    // Whom it was for is forgotten where it is done.
+    let sql = platform.sql().await;
+    let kept = "SELECT FROM accounts.accounts WHERE changed_by IS NOT NULL";
+    assert!(sql.query(kept, &[]).await.unwrap().is_empty());
     platform.assert_invariants().await;
 }
 
@@ -122,7 +168,7 @@ async fn the_service_can_only_append_and_what_a_superuser_alters_is_named() {
 
     let officer = platform.register_with_role("officer", Role::Compliance).await;
     let violations = async || {
-        let report = officer.get("/api/v1/integrity").await.must_be(200);
+        let report = integrity_report(&officer).await.unwrap();
         let checks = report["checks"].as_array().unwrap().clone();
         let check = checks.into_iter().find(|check| check["code"] == "I10b").unwrap();
         check["violations"].clone()

@@ -316,18 +316,18 @@ async fn a_password_is_changed_only_by_who_knows_it_and_only_to_a_good_one() {
 async fn a_role_is_in_the_tokens_issued_after_it_was_granted() {
     let platform = Platform::start().await;
     let ada = platform.register("ada").await;
-    ada.get("/api/v1/integrity")
+    ada.get("/api/v1/audit-log")
         .await
         .must_be_problem(403, "role_required");
     platform.grant_role(&ada.email, Role::Compliance).await.unwrap();
-    ada.get("/api/v1/integrity")
+    ada.get("/api/v1/audit-log")
         .await
         .must_be_problem(403, "role_required");
     let refresh = json!({ "refresh_token": ada.refresh_token });
     let refreshed = ada.post("/api/v1/auth/refresh", refresh).await.must_be(200);
     assert_eq!(refreshed["user"]["roles"], json!(["customer", "compliance"]));
     let ada = Customer::from_login(&platform.client(), &ada.email, &refreshed);
-    ada.get("/api/v1/integrity").await.must_be(200);
+    ada.get("/api/v1/audit-log").await.must_be(200);
     assert!(
         platform
             .grant_role("nobody@example.com", Role::Admin)

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use platform::client::{new_key, transfer_body};
+use platform::client::{eventually, new_key, transfer_body};
+use platform::invariants::integrity_report;
 use platform::{Customer, Platform, Service};
 use serde_json::{Value, json};
 
@@ -258,15 +259,13 @@ async fn integrity_names_what_was_altered() {
     let officer = platform
         .register_with_role("officer", shared::Role::Compliance)
         .await;
-    assert_eq!(
-        officer.get("/api/v1/integrity").await.must_be(200)["ok"],
-        json!(true)
-    );
+    let report = integrity_report(&officer).await.unwrap();
+    assert_eq!(report["ok"], json!(true));
     let superuser = platform.sql().await;
     let alter =
         "UPDATE transactions.ledger_accounts SET posted = posted + 5 WHERE kind = 'customer' AND posted = 10";
     assert_eq!(superuser.execute(alter, &[]).await.unwrap(), 1);
-    let report = officer.get("/api/v1/integrity").await.must_be(200);
+    let report = integrity_report(&officer).await.unwrap();
     assert_eq!(report["ok"], json!(false));
     let failed: Vec<&Value> = report["checks"]
         .as_array()
@@ -276,6 +275,44 @@ async fn integrity_names_what_was_altered() {
         .collect();
     assert_eq!(failed.len(), 1, "{report}");
     assert_eq!(failed[0]["code"], "I3");
+    assert_eq!(failed[0]["violations"].as_array().unwrap().len(), 1, "{report}");
+    assert!(report["duration_ms"].as_i64().unwrap() < 60_000, "{report}");
+}
+
+/// A check that does not end, because a table is locked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_check_of_the_books_keeps_nobody_waiting_and_is_the_only_one() {
+    const RUNS: &str = "/api/v1/integrity/runs";
+    let platform = Platform::builder().replicas(2).start().await.unwrap();
+    let officer = platform
+        .register_with_role("officer", shared::Role::Compliance)
+        .await;
+    let before = integrity_report(&officer).await.unwrap();
+    let mut superuser = platform.sql().await;
+    let lock = superuser.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE transactions.postings")
+        .await
+        .unwrap();
+    let begun = officer.post_empty(RUNS).await.must_be(202);
+    assert!(begun["checked_at"].as_str().is_some(), "{begun}");
+    for _ in 0..4 {
+        let another = officer.post_empty(RUNS).await;
+        another.must_be_problem(409, "integrity_run_in_progress");
+        let report = officer.get("/api/v1/integrity").await.must_be(200);
+        assert_eq!(
+            (&report["running"], &report["checked_at"]),
+            (&json!(true), &before["checked_at"])
+        );
+    }
+    lock.rollback().await.unwrap();
+    let report = eventually("the run is over", async || {
+        let report = officer.get("/api/v1/integrity").await.must_be(200);
+        (report["running"] == false).then_some(report)
+    })
+    .await;
+    assert_eq!(report["checked_at"], begun["checked_at"]);
+    assert_eq!(report["ok"], json!(true));
+    platform.stop().await.unwrap();
 }
 
 /// Sends a request and resets the connection before the answer.

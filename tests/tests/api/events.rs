@@ -8,6 +8,8 @@ use platform::{Customer, Platform, Service};
 use serde_json::{Value, json};
 use shared::Role;
 
+use crate::parties::payer_and_payee;
+
 const EVENTS: &str = "/api/v1/events";
 
 /// All events that `query` selects, read page by page as soon as there are so many.
@@ -44,10 +46,8 @@ async fn both_sides_see_what_happened_to_their_accounts_and_nothing_else() {
         .start()
         .await
         .unwrap();
-    let (payer, payee) = (platform.register("payer").await, platform.register("payee").await);
+    let (payer, from, payee, to) = payer_and_payee(&platform, 10_000).await;
     let officer = platform.register_with_role("officer", Role::Compliance).await;
-    let from = payer.open_funded_account(10_000, "USD").await;
-    let to = payee.open_account("USD").await;
 
     let posted = payer.transfer(&from, &to, 500, "USD").await.must_be(201);
     let suspicious = payer.transfer(&from, &to, 6_000, "USD").await.must_be(201);

@@ -5,6 +5,8 @@ use platform::client::{Answer, eventually, new_key, text_of};
 use platform::{Customer, Platform, Service};
 use serde_json::{Value, json};
 
+use crate::parties::payer_and_payee;
+
 const HOLDS: &str = "/api/v1/holds";
 
 struct Scene {
@@ -26,9 +28,7 @@ async fn scene() -> Scene {
 }
 
 async fn scene_on(platform: Platform) -> Scene {
-    let (payer, payee) = (platform.register("payer").await, platform.register("payee").await);
-    let from = payer.open_funded_account(10_000, "USD").await;
-    let to = payee.open_account("USD").await;
+    let (payer, from, payee, to) = payer_and_payee(&platform, 10_000).await;
     Scene {
         platform,
         payer,

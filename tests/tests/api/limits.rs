@@ -6,6 +6,8 @@ use platform::{Customer, Platform, Service};
 use serde_json::{Value, json};
 use shared::Role;
 
+use crate::parties::payer_and_payee;
+
 struct Scene {
     platform: Platform,
     payer: Customer,
@@ -22,14 +24,13 @@ async fn scene() -> Scene {
         .start()
         .await
         .unwrap();
-    let (payer, payee) = (platform.register("payer").await, platform.register("payee").await);
-    let officer = platform.register_with_role("officer", Role::Compliance).await;
+    let (payer, from, _, to) = payer_and_payee(&platform, 10_000).await;
     Scene {
-        from: payer.open_funded_account(10_000, "USD").await,
-        to: payee.open_account("USD").await,
+        officer: platform.register_with_role("officer", Role::Compliance).await,
         platform,
         payer,
-        officer,
+        from,
+        to,
     }
 }
 

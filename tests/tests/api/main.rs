@@ -24,6 +24,7 @@ mod limits;
 mod mail;
 mod modules;
 mod outages;
+mod parties;
 mod passkeys;
 mod passwords;
 mod pictures;

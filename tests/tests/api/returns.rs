@@ -6,6 +6,8 @@ use platform::{Customer, Platform, Service};
 use serde_json::{Value, json};
 use shared::Role;
 
+use crate::parties::payer_and_payee;
+
 struct Scene {
     platform: Platform,
     payer: Customer,
@@ -22,9 +24,7 @@ async fn scene() -> Scene {
         .start()
         .await
         .unwrap();
-    let (payer, payee) = (platform.register("payer").await, platform.register("payee").await);
-    let from = payer.open_funded_account(10_000, "USD").await;
-    let to = payee.open_account("USD").await;
+    let (payer, from, payee, to) = payer_and_payee(&platform, 10_000).await;
     let transfer = payer.transfer(&from, &to, 4_000, "USD").await.must_be(201);
     Scene {
         transfer: text_of(&transfer, "id"),

@@ -5,6 +5,8 @@ use platform::{Customer, Platform, Service};
 use serde_json::json;
 use shared::Role;
 
+use crate::parties::payer_and_payee;
+
 const TRANSFERS: &str = "/api/v1/transfers";
 
 struct Scene {
@@ -25,10 +27,8 @@ async fn scene() -> Scene {
         .start()
         .await
         .unwrap();
-    let (payer, payee) = (platform.register("payer").await, platform.register("payee").await);
+    let (payer, from, payee, to) = payer_and_payee(&platform, 10_000).await;
     let officer = platform.register_with_role("officer", Role::Compliance).await;
-    let from = payer.open_funded_account(10_000, "USD").await;
-    let to = payee.open_account("USD").await;
     Scene {
         platform,
         payer,
@@ -192,9 +192,7 @@ async fn approve_and_reject_at_once_have_one_winner() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_posted_without_a_score_is_scored_later() {
     let platform = Platform::start().await;
-    let (payer, payee) = (platform.register("payer").await, platform.register("payee").await);
-    let from = payer.open_funded_account(10_000, "USD").await;
-    let to = payee.open_account("USD").await;
+    let (payer, from, _, to) = payer_and_payee(&platform, 10_000).await;
     platform.stop_service(Service::Ml).await.unwrap();
     let transfer = payer.transfer(&from, &to, 100, "USD").await.must_be(201);
     assert_eq!(transfer["status"], "posted");
@@ -217,9 +215,7 @@ async fn what_posted_without_a_score_is_scored_later() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transfer_out_of_all_proportion_does_not_just_post() {
     let platform = Platform::start().await;
-    let (payer, payee) = (platform.register("payer").await, platform.register("payee").await);
-    let from = payer.open_funded_account(100_000_000, "USD").await;
-    let to = payee.open_account("USD").await;
+    let (payer, from, _, to) = payer_and_payee(&platform, 100_000_000).await;
     for _ in 0..12 {
         payer.transfer(&from, &to, 1_000, "USD").await.must_be(201);
     }

@@ -89,6 +89,28 @@ async fn a_hold_expires_now_and_schedules_run_ahead_of_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clock_goes_no_further_than_to_the_end_of_2100() {
+    const ADVANCE: &str = "/api/v1/sandbox/clock/advance";
+    let platform = Platform::start().await;
+    let partner = platform.register("partner").await;
+    let year = json!({ "seconds": 366 * 24 * 3600 });
+    let mut now = String::new();
+    let refused = loop {
+        let answer = partner.post(ADVANCE, year.clone()).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        now = text_of(&answer.body, "now");
+        assert!(now.as_str() < "2101", "{now}");
+    };
+    refused.must_be_problem(422, "clock_too_far");
+    assert!(now.starts_with("2100") || now.starts_with("2099"), "{now}");
+    // What is refused has moved nothing, and a smaller step is still there.
+    let moved = partner.post(ADVANCE, json!({ "seconds": 1 })).await.must_be(200);
+    assert!(text_of(&moved, "now").as_str() < "2101", "{moved}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_there_is_no_sandbox_nothing_goes_wrong_on_purpose() {
     let platform = Platform::builder()
         .set(Service::Transactions, "SANDBOX_FAULTS", false)

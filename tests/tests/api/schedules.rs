@@ -5,6 +5,8 @@ use platform::client::{Answer, eventually, new_key, text_of, transfer_body};
 use platform::{Customer, Platform};
 use serde_json::{Value, json};
 
+use crate::parties::payer_and_payee;
+
 const SCHEDULES: &str = "/api/v1/transfer-schedules";
 
 struct Scene {
@@ -17,12 +19,12 @@ struct Scene {
 /// 100.00 in the payer's account.
 async fn scene(replicas: usize) -> Scene {
     let platform = Platform::builder().replicas(replicas).start().await.unwrap();
-    let (payer, payee) = (platform.register("payer").await, platform.register("payee").await);
+    let (payer, from, _, to) = payer_and_payee(&platform, 10_000).await;
     Scene {
-        from: payer.open_funded_account(10_000, "USD").await,
-        to: payee.open_account("USD").await,
         platform,
         payer,
+        from,
+        to,
     }
 }
 
@@ -158,6 +160,45 @@ async fn a_run_that_is_refused_says_why_and_three_in_a_row_end_it() {
         (&json!("active"), &json!(null))
     );
     assert_eq!(scene.payer.balance(&scene.from).await.0, 0);
+    scene.platform.assert_invariants().await;
+}
+
+/// More schedules than the runner takes at a time cannot be read, and have been due for longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_that_cannot_be_made_do_not_keep_others_from_theirs() {
+    const BROKEN: i64 = 200;
+    let mut scene = scene(2).await;
+    let weekly = scene.calendar(json!({ "every": 1, "unit": "week" }));
+    let id = text_of(&scene.create(100, weekly).await.must_be(201), "id");
+    let sql = scene.platform.sql().await;
+    let broken = "INSERT INTO transactions.schedules
+            (id, owner_id, key, fingerprint, transfer, time_zone, first_on, at_time, status, next_run_at)
+        SELECT gen_random_uuid(), owner_id, 'broken-' || number, fingerprint, '{}', time_zone, first_on, at_time, status,
+            now() - interval '1 day'
+        FROM transactions.schedules, generate_series(1, $1::bigint) AS number";
+    assert_eq!(sql.execute(broken, &[&BROKEN]).await.unwrap(), 200);
+    scene.advance(2).await;
+    scene.settled(&id).await;
+    assert_eq!(outcomes(&scene.runs(&id).await), ["posted"]);
+    // They are put off, and still to be made.
+    eventually("all have been tried", async || {
+        let query = "SELECT count(*) FROM transactions.schedules
+            WHERE key LIKE 'broken-%' AND status = 'active' AND attempts > 0 AND retry_at > next_run_at";
+        let tried: i64 = sql.query_one(query, &[]).await.unwrap().get(0);
+        (tried == BROKEN).then_some(())
+    })
+    .await;
+    // One that is mended is made, and waits no more.
+    let mend = "UPDATE transactions.schedules SET transfer = (SELECT transfer FROM transactions.schedules WHERE transfer <> '{}')
+        WHERE key = 'broken-7'";
+    sql.execute(mend, &[]).await.unwrap();
+    scene.advance(1).await;
+    eventually("it has run", async || {
+        let query = "SELECT FROM transactions.schedules
+            WHERE key = 'broken-7' AND next_occurrence > 0 AND attempts = 0 AND retry_at IS NULL";
+        sql.query_opt(query, &[]).await.unwrap()
+    })
+    .await;
     scene.platform.assert_invariants().await;
 }
 

@@ -4,21 +4,15 @@ use platform::client::{new_key, transfer_body};
 use platform::{Customer, Platform};
 use serde_json::{Value, json};
 
+use crate::parties::payer_and_payee;
+
 const TRANSFERS: &str = "/api/v1/transfers";
 const DEPOSITS: &str = "/api/v1/payments/deposits";
-
-/// Two customers, each with a checking account in dollars, the first with 100.00 in it.
-async fn payer_and_payee(platform: &Platform) -> (Customer, String, Customer, String) {
-    let (payer, payee) = (platform.register("payer").await, platform.register("payee").await);
-    let from = payer.open_funded_account(10_000, "USD").await;
-    let to = payee.open_account("USD").await;
-    (payer, from, payee, to)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transfer_moves_money_and_both_sides_see_it() {
     let platform = Platform::start().await;
-    let (payer, from, payee, to) = payer_and_payee(&platform).await;
+    let (payer, from, payee, to) = payer_and_payee(&platform, 10_000).await;
 
     let mut body = transfer_body(&from, &to, 2_550, "USD");
     body["description"] = json!("Dinner ☀");
@@ -58,7 +52,7 @@ async fn a_transfer_moves_money_and_both_sides_see_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_bodies_are_refused_with_a_pointer_and_move_nothing() {
     let platform = Platform::start().await;
-    let (payer, from, _, to) = payer_and_payee(&platform).await;
+    let (payer, from, _, to) = payer_and_payee(&platform, 10_000).await;
     let good = transfer_body(&from, &to, 1, "USD");
     let with = |member: &str, value: Value| {
         let mut body = good.clone();
@@ -99,7 +93,7 @@ async fn bad_bodies_are_refused_with_a_pointer_and_move_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_is_not_the_json_asked_for_is_refused() {
     let platform = Platform::start().await;
-    let (payer, from, _, to) = payer_and_payee(&platform).await;
+    let (payer, from, _, to) = payer_and_payee(&platform, 10_000).await;
     let send = async |kind: &str, body: String| {
         let request = payer
             .request(reqwest::Method::POST, TRANSFERS)
@@ -128,7 +122,7 @@ async fn a_body_that_is_not_the_json_asked_for_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rules_refuse_with_their_code_and_an_outcome() {
     let platform = Platform::start().await;
-    let (payer, from, payee, to) = payer_and_payee(&platform).await;
+    let (payer, from, payee, to) = payer_and_payee(&platform, 10_000).await;
     let euros = payee.open_account("EUR").await;
     let nowhere = "acct_01h455vb4pex5vsknk084sn02q";
     let refused = async |by: &Customer, from: &str, to: &str, amount: i64, currency: &str, code: &str| {
@@ -172,7 +166,7 @@ async fn rules_refuse_with_their_code_and_an_outcome() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transfer_is_seen_by_its_two_sides_only() {
     let platform = Platform::start().await;
-    let (payer, from, _, to) = payer_and_payee(&platform).await;
+    let (payer, from, _, to) = payer_and_payee(&platform, 10_000).await;
     let stranger = platform.register("stranger").await;
     let key = new_key();
     let transfer = payer
@@ -199,7 +193,7 @@ async fn a_transfer_is_seen_by_its_two_sides_only() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_request_gets_the_same_answer_and_has_one_effect() {
     let platform = Platform::start().await;
-    let (payer, from, payee, to) = payer_and_payee(&platform).await;
+    let (payer, from, payee, to) = payer_and_payee(&platform, 10_000).await;
     let key = new_key();
     let body = transfer_body(&from, &to, 100, "USD");
     let first = payer.post_with_key(TRANSFERS, &key, body.clone()).await;
@@ -237,7 +231,7 @@ async fn a_repeated_request_gets_the_same_answer_and_has_one_effect() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_definite_refusal_is_remembered_too() {
     let platform = Platform::start().await;
-    let (payer, from, _, to) = payer_and_payee(&platform).await;
+    let (payer, from, _, to) = payer_and_payee(&platform, 10_000).await;
     let key = new_key();
     let body = transfer_body(&from, &to, 10_001, "USD");
     let refused = payer.post_with_key(TRANSFERS, &key, body.clone()).await;
@@ -251,7 +245,7 @@ async fn a_definite_refusal_is_remembered_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn money_moves_only_under_a_key() {
     let platform = Platform::start().await;
-    let (payer, from, _, to) = payer_and_payee(&platform).await;
+    let (payer, from, _, to) = payer_and_payee(&platform, 10_000).await;
     let bodies = [
         (TRANSFERS, transfer_body(&from, &to, 1, "USD")),
         (
@@ -340,7 +334,7 @@ async fn without_a_rail_no_money_enters() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_list_shows_each_transfer_once_while_more_are_made() {
     let platform = Platform::start().await;
-    let (payer, from, payee, to) = payer_and_payee(&platform).await;
+    let (payer, from, payee, to) = payer_and_payee(&platform, 10_000).await;
     let savings = payer.open_account("USD").await;
     let mut made = Vec::new();
     for number in 0..12 {

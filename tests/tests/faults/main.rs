@@ -9,9 +9,12 @@
     reason = "a test fails by panicking"
 )]
 
+mod accounts;
+mod cases;
 mod commit_proxy;
 mod contention;
 mod disk_full;
+mod evaluator;
 mod kills;
 mod ledger_model;
 mod load;

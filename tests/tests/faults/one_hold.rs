@@ -1,5 +1,5 @@
 //! One hold that everybody wants at once: captured, released, expired and refunded. Every set of two to four of them is tried
-//! at two replicas; every order of them in the evaluator, in the tests of `transactions-service/src/book.rs`.
+//! at two replicas; every order of them in the evaluator, in `transactions-service/src/book/tests.rs`.
 
 use futures_util::future::join_all;
 use platform::client::{Answer, new_key, text_of};

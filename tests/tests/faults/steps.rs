@@ -5,6 +5,12 @@ use proptest::prelude::*;
 
 /// Without a fraud score, what is larger waits for a person.
 pub const REVIEWED_ABOVE: i64 = 600;
+/// What is larger needs a second person: dollars only.
+pub const APPROVAL_ABOVE: i64 = 450;
+
+pub fn approval_is_needed(amount: i64, currency: &str) -> bool {
+    currency == "USD" && amount > APPROVAL_ABOVE
+}
 
 /// One thing that somebody tries. Accounts, holds and transfers are numbers that are taken modulo how many there are.
 #[derive(Clone, Debug)]
@@ -42,6 +48,10 @@ pub enum Step {
     Expire {
         hold: usize,
     },
+    /// The time has come at which it is captured by itself.
+    CaptureByItself {
+        hold: usize,
+    },
     Refund {
         transfer: usize,
         amount: i64,
@@ -53,6 +63,23 @@ pub enum Step {
     Decide {
         transfer: usize,
         approve: bool,
+    },
+    /// So many runs, a day apart, the first in some days.
+    Schedule {
+        order: Order,
+        times: u16,
+    },
+    /// Its next run is due now.
+    Run {
+        schedule: usize,
+    },
+    Steer {
+        schedule: usize,
+        action: Action,
+    },
+    SetLimits {
+        account: usize,
+        limits: Limits,
     },
     SetStatus {
         account: usize,
@@ -90,6 +117,20 @@ pub enum Status {
     Closed,
 }
 
+#[derive(Clone, Copy, Debug)]
+pub enum Action {
+    Pause,
+    Resume,
+    Cancel,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    pub per_transfer: Option<i64>,
+    pub daily: Option<i64>,
+    pub monthly: Option<i64>,
+}
+
 /// The steps of a case.
 pub fn steps(count: usize) -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step(), 1..=count)
@@ -121,7 +162,14 @@ fn order() -> impl Strategy<Value = Order> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![5 => payment(), 10 => transfer(), 13 => hold(), 10 => going_back(), 4 => change_or_repetition()]
+    prop_oneof![
+        5 => payment(),
+        10 => transfer(),
+        13 => hold(),
+        10 => going_back(),
+        5 => schedule(),
+        5 => change_or_repetition(),
+    ]
 }
 
 /// One of those that there are.
@@ -171,6 +219,7 @@ fn hold() -> impl Strategy<Value = Step> {
         4 => (which(), which(), amount()).prop_map(|(from, to, amount)| Step::PlaceHold { from, to, amount }),
         8 => change.prop_map(|(hold, change, by_payer)| Step::ChangeHold { hold, change, by_payer }),
         1 => which().prop_map(|hold| Step::Expire { hold }),
+        1 => which().prop_map(|hold| Step::CaptureByItself { hold }),
     ]
 }
 
@@ -188,10 +237,30 @@ fn going_back() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn schedule() -> impl Strategy<Value = Step> {
+    let action = prop_oneof![2 => Just(Action::Pause), 3 => Just(Action::Resume), 1 => Just(Action::Cancel)];
+    let steer = (which(), action).prop_map(|(schedule, action)| Step::Steer { schedule, action });
+    prop_oneof![
+        2 => (order(), 1..6_u16).prop_map(|(order, times)| Step::Schedule { order, times }),
+        3 => which().prop_map(|schedule| Step::Run { schedule }),
+        2 => steer,
+    ]
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let limit = |least: i64, most: i64| prop::option::of(least..most);
+    (limit(50, 900), limit(200, 4_000), limit(500, 8_000)).prop_map(|(per_transfer, daily, monthly)| Limits {
+        per_transfer,
+        daily,
+        monthly,
+    })
+}
+
 fn change_or_repetition() -> impl Strategy<Value = Step> {
     let status = prop_oneof![4 => Just(Status::Open), 2 => Just(Status::Frozen), 1 => Just(Status::Closed)];
     let repeat = (which(), any::<bool>());
     prop_oneof![
+        (which(), limits()).prop_map(|(account, limits)| Step::SetLimits { account, limits }),
         (which(), status).prop_map(|(account, status)| Step::SetStatus { account, status }),
         repeat.prop_map(|(request, altered)| Step::Repeat { request, altered }),
     ]

@@ -2,20 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use chrono::Duration;
 use platform::client::{Answer, new_key, text_of, transfer_body};
 use platform::{Client, Customer, Platform};
 use reqwest::Method;
 use serde_json::{Value, json};
-use shared::Role;
+use shared::{Clock, Role};
 
-use crate::steps::{Change, Order, Status, Step};
-
-pub struct Account {
-    pub id: String,
-    /// A number in [`World::customers`].
-    pub owner: usize,
-    pub currency: &'static str,
-}
+use crate::accounts::{Account, Accounts};
+use crate::steps::{Action, Change, Limits, Order, Status, Step};
 
 pub struct World {
     pub customers: Vec<Customer>,
@@ -23,8 +18,10 @@ pub struct World {
     clerk: Customer,
     /// Decides what waits for a person.
     officer: Customer,
-    pub accounts: Vec<Account>,
+    pub accounts: Accounts,
 }
+
+const SCHEDULES: &str = "transfer-schedules";
 
 /// What the answers told, in the order in which they came.
 #[derive(Default)]
@@ -33,12 +30,15 @@ pub struct Known {
     pub holds: Vec<Value>,
     /// As they were answered last.
     pub transfers: Vec<Value>,
+    /// As they were made.
+    pub schedules: Vec<Value>,
 }
 
 /// A request of somebody, ready to be sent.
 #[derive(Clone)]
 pub struct Request {
     pub client: Client,
+    method: Method,
     pub path: String,
     pub key: String,
     pub body: Value,
@@ -46,7 +46,7 @@ pub struct Request {
 
 impl Request {
     pub async fn send(&self) -> Answer {
-        let request = self.client.request(Method::POST, &self.path);
+        let request = self.client.request(self.method.clone(), &self.path);
         let request = request.header("idempotency-key", &self.key);
         let request = match &self.body {
             Value::Null => request,
@@ -66,6 +66,7 @@ impl Known {
         let is_new = |known: &[Value]| known.iter().all(|it| it["id"] != answer["id"]);
         match text_of(answer, "id").split_once('_') {
             Some(("hold", _)) if is_new(&self.holds) => self.holds.push(answer.clone()),
+            Some(("sch", _)) if is_new(&self.schedules) => self.schedules.push(answer.clone()),
             Some(("xfer", _)) if answer["dry_run"] == true => {}
             Some(("xfer", _)) if is_new(&self.transfers) => self.transfers.push(answer.clone()),
             Some(("xfer", _)) => {
@@ -117,30 +118,19 @@ impl World {
                 .await
         };
         Self {
-            customers,
             clerk: staff("clerk", Role::Support).await,
             officer: staff("officer", Role::Compliance).await,
-            accounts: opened,
+            accounts: Accounts {
+                all: opened,
+                customers: customers.len(),
+            },
+            customers,
         }
-    }
-
-    /// The place among our accounts of the one that `number` means.
-    pub fn place(&self, number: usize) -> usize {
-        number % self.accounts.len()
-    }
-
-    pub fn account(&self, number: usize) -> &Account {
-        &self.accounts[self.place(number)]
-    }
-
-    /// Who moves what is in the account: its owner, or somebody to whom it does not belong.
-    pub fn mover(&self, account: usize, stranger: bool) -> usize {
-        (self.account(account).owner + usize::from(stranger)) % self.customers.len()
     }
 
     /// The number of the customer who holds the account; nobody holds a clearing account.
     pub fn holder(&self, account_id: &Value) -> Option<usize> {
-        let account = self.accounts.iter().find(|it| account_id == &it.id);
+        let account = self.accounts.all.iter().find(|it| account_id == &it.id);
         account.map(|account| account.owner)
     }
 
@@ -152,7 +142,7 @@ impl World {
                 amount,
                 stranger,
             } => {
-                let mover = self.mover(*account, *stranger);
+                let mover = self.accounts.mover(*account, *stranger);
                 (
                     self.client(mover),
                     "payments/deposits".to_owned(),
@@ -164,7 +154,7 @@ impl World {
                 amount,
                 stranger,
             } => {
-                let mover = self.mover(*account, *stranger);
+                let mover = self.accounts.mover(*account, *stranger);
                 (
                     self.client(mover),
                     "payments/withdrawals".to_owned(),
@@ -177,7 +167,7 @@ impl World {
                     body["dry_run"] = json!(true);
                 }
                 (
-                    self.client(self.mover(order.from, order.stranger)),
+                    self.client(self.accounts.mover(order.from, order.stranger)),
                     "transfers".to_owned(),
                     body,
                 )
@@ -190,13 +180,13 @@ impl World {
                 let item = |order| json!({ "key": new_key(), "transfer": self.body(order) });
                 let items: Vec<Value> = orders.iter().map(item).collect();
                 let mode = if *atomic { "atomic" } else { "independent" };
-                let mover = self.mover(orders[0].from, orders[0].stranger);
+                let mover = self.accounts.mover(orders[0].from, orders[0].stranger);
                 let body = json!({ "mode": mode, "items": items, "dry_run": dry_run });
                 (self.client(mover), "transfer-batches".to_owned(), body)
             }
             Step::PlaceHold { from, to, amount } => {
-                let Account { id, owner, currency } = self.account(*from);
-                let to = &self.account(*to).id;
+                let Account { id, owner, currency } = self.accounts.account(*from);
+                let to = &self.accounts.account(*to).id;
                 let body = json!({ "account_id": id, "credit_account_id": to, "amount": amount, "currency": currency });
                 (self.client(*owner), "holds".to_owned(), body)
             }
@@ -255,8 +245,42 @@ impl World {
                 );
                 (self.officer.client.clone(), path, Value::Null)
             }
+            Step::Schedule { order, times } => {
+                let first_on = (Clock::system().now() + Duration::days(3)).date_naive();
+                let body = json!({
+                    "transfer": self.body(order),
+                    "calendar": {
+                        "first_on": first_on, "at": "09:00", "time_zone": "UTC",
+                        "repeat": { "every": 1, "unit": "day" }, "times": times,
+                    },
+                });
+                let mover = self.accounts.mover(order.from, order.stranger);
+                (self.client(mover), SCHEDULES.to_owned(), body)
+            }
+            Step::Steer { schedule, action } => {
+                let schedule = pick(&known.schedules, *schedule)?;
+                let word = match action {
+                    Action::Pause => "pause",
+                    Action::Resume => "resume",
+                    Action::Cancel => "cancel",
+                };
+                let path = format!("{SCHEDULES}/{}/{word}", text_of(schedule, "id"));
+                (self.client(self.owner_of(schedule)?), path, Value::Null)
+            }
+            Step::SetLimits { account, limits } => {
+                let path = format!("accounts/{}/limits", self.accounts.account(*account).id);
+                let Limits {
+                    per_transfer,
+                    daily,
+                    monthly,
+                } = limits;
+                let body = json!({
+                    "per_transfer": per_transfer, "daily": daily, "monthly": monthly, "reason": "A step of the model",
+                });
+                (self.officer.client.clone(), path, body)
+            }
             Step::SetStatus { account, status } => {
-                let Account { id, owner, .. } = self.account(*account);
+                let Account { id, owner, .. } = self.accounts.account(*account);
                 let word = match status {
                     Status::Open => "unfreeze",
                     Status::Frozen => "freeze",
@@ -264,14 +288,37 @@ impl World {
                 };
                 (self.client(*owner), format!("accounts/{id}/{word}"), Value::Null)
             }
-            Step::Expire { .. } | Step::Repeat { .. } => return None,
+            Step::Expire { .. } | Step::CaptureByItself { .. } | Step::Run { .. } | Step::Repeat { .. } => {
+                return None;
+            }
+        };
+        let method = match step {
+            Step::SetLimits { .. } => Method::PUT,
+            _ => Method::POST,
         };
         Some(Request {
             client,
+            method,
             path: format!("/api/v1/{path}"),
             key: new_key(),
             body,
         })
+    }
+
+    /// Who made the schedule: the holder of what it debits.
+    fn owner_of(&self, schedule: &Value) -> Option<usize> {
+        let transfer = &schedule["transfer"];
+        let payer = match transfer["legs"].as_array() {
+            None => &transfer["debit_account_id"],
+            Some(legs) => &legs[0]["account_id"],
+        };
+        self.holder(payer)
+    }
+
+    /// A transfer as one of its sides sees it.
+    pub async fn transfer(&self, customer: usize, id: &str) -> Value {
+        let path = format!("/api/v1/transfers/{id}");
+        self.customers[customer].get(&path).await.must_be(200)
     }
 
     fn client(&self, customer: usize) -> Client {
@@ -279,12 +326,12 @@ impl World {
     }
 
     fn payment(&self, account: usize, amount: i64) -> Value {
-        let Account { id, currency, .. } = self.account(account);
+        let Account { id, currency, .. } = self.accounts.account(account);
         json!({ "account_id": id, "amount": amount, "currency": currency })
     }
 
     fn body(&self, order: &Order) -> Value {
-        let payer = self.account(order.from);
+        let payer = self.accounts.account(order.from);
         if let Order {
             to,
             also: None,
@@ -293,9 +340,9 @@ impl World {
         } = order
             && let [(to, amount)] = to.as_slice()
         {
-            return transfer_body(&payer.id, &self.account(*to).id, *amount, payer.currency);
+            return transfer_body(&payer.id, &self.accounts.account(*to).id, *amount, payer.currency);
         }
-        let leg = |account: usize, direction: &str, amount: i64, currency: &str| json!({ "account_id": self.account(account).id, "direction": direction, "amount": amount, "currency": currency });
+        let leg = |account: usize, direction: &str, amount: i64, currency: &str| json!({ "account_id": self.accounts.account(account).id, "direction": direction, "amount": amount, "currency": currency });
         let total = order.to.iter().map(|(_, amount)| amount).sum();
         let mut legs = vec![leg(order.from, "debit", total, payer.currency)];
         if let Some(least) = order.least {
@@ -304,7 +351,7 @@ impl World {
         let credits = order.to.iter();
         legs.extend(credits.map(|(to, amount)| leg(*to, "credit", *amount, payer.currency)));
         if let Some((from, to, amount)) = order.also {
-            let currency = self.account(from).currency;
+            let currency = self.accounts.account(from).currency;
             legs.push(leg(from, "debit", amount, currency));
             legs.push(leg(to, "credit", amount, currency));
         }

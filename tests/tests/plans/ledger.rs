@@ -3,12 +3,17 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use platform::database::Server;
 use platform::postgres::Durability;
-use shared::id::{AccountId, TransferId, UserId};
+use shared::id::{AccountId, ScheduleId, TransferId, UserId, WebhookEndpointId};
 use uuid::Uuid;
 
 /// Over six months.
 pub const TRANSFERS: i64 = 1_000_000;
 const MILLISECONDS_BETWEEN: i64 = 15_552;
+/// Of each other list that is long: the merchant's events, deliveries and schedules, the runs of a schedule, the audit log.
+pub const LONG: i64 = 100_000;
+/// Where among them the one is that differs from all others.
+pub const RARE: i64 = 50_000;
+pub const RUNS: i32 = 9_999;
 
 pub struct Ledger {
     server: Server,
@@ -20,6 +25,9 @@ pub struct Ledger {
     /// One of many, with some hundred transfers.
     pub stranger: UserId,
     pub stranger_account: AccountId,
+    pub endpoint: WebhookEndpointId,
+    /// One that has run for long.
+    pub schedule: ScheduleId,
 }
 
 fn uuid(number: u128) -> Uuid {
@@ -44,6 +52,8 @@ impl Ledger {
             quiet_account: AccountId::from_uuid(uuid(0x200_0001)),
             stranger: UserId::from_uuid(uuid(7)),
             stranger_account: AccountId::from_uuid(uuid(7)),
+            endpoint: WebhookEndpointId::from_uuid(uuid(1)),
+            schedule: ScheduleId::from_uuid(uuid(1)),
         };
         let begin_ms = ledger.begin.timestamp_millis();
         let several = serde_json::json!([{ "account_id": ledger.busy_account }, { "account_id": ledger.stranger_account }]);
@@ -51,7 +61,10 @@ impl Ledger {
             .replace("{transfers}", &TRANSFERS.to_string())
             .replace("{begin_ms}", &begin_ms.to_string())
             .replace("{between_ms}", &MILLISECONDS_BETWEEN.to_string())
-            .replace("{several}", &several.to_string());
+            .replace("{several}", &several.to_string())
+            .replace("{long}", &LONG.to_string())
+            .replace("{rare}", &RARE.to_string())
+            .replace("{runs}", &RUNS.to_string());
         for statement in load.split(";\n").filter(|it| !it.trim().is_empty()) {
             sql.batch_execute(statement).await.unwrap();
         }
@@ -162,11 +175,39 @@ FROM generate_series(1::bigint, 100000) AS number CROSS JOIN LATERAL (SELECT
     CASE number % 2 WHEN 1 THEN pg_temp.number(x'2000000'::bigint) ELSE pg_temp.number(1 + number % 10000) END AS credit) AS sides;
 
 INSERT INTO outbox (xid, sequence, id, kind, transfer_id, payload, created_at) OVERRIDING SYSTEM VALUE
-SELECT 1, number, pg_temp.number(number), 'transfer.posted', pg_temp.number(number), '{}', now() FROM generate_series(0::bigint, 99999) AS number;
+SELECT 1, number, pg_temp.number(number), 'transfer.posted', pg_temp.number(number), '{}', now() FROM generate_series(0::bigint, {long}) AS number;
 
+INSERT INTO events (holder_id, position, id, kind, account_id, account_sequence, fact)
+SELECT pg_temp.number(x'1000000'::bigint), number, pg_temp.number(number), CASE number WHEN {rare} THEN 'hold.expired' ELSE 'transfer.posted' END,
+    pg_temp.number(CASE number % 10000 WHEN 0 THEN x'2000001'::bigint ELSE x'2000000'::bigint END), number, number
+FROM generate_series(1::bigint, {long}) AS number
+UNION ALL VALUES (pg_temp.number(7), {long}, pg_temp.number({long} + 1), 'transfer.posted', pg_temp.number(7), 1, 1);
+
+INSERT INTO webhook_deliveries (id, endpoint_id, event_id, kind, status, next_attempt_at)
+SELECT pg_temp.number(number), pg_temp.number(1 + number % 2), pg_temp.number(number), 'transfer.posted', status,
+    CASE status WHEN 'pending' THEN now() END
+FROM generate_series(1::bigint, 2 * {long}) AS number CROSS JOIN LATERAL (SELECT
+    CASE number WHEN {rare} THEN 'failed' WHEN {rare} + 2 THEN 'pending' ELSE 'delivered' END AS status) AS became;
+
+INSERT INTO audit_log (number, at, actor, roles, action, subject, previous_hash, hash)
+SELECT number, now(), 'accounts-service', '', 'account.frozen', CASE number WHEN {rare} THEN 'acct_rare' ELSE 'acct_' || number % 100 END,
+    sha256(number::text::bytea), sha256((number + 1)::text::bytea)
+FROM generate_series(1::bigint, {long}) AS number;
+
+INSERT INTO schedules (id, owner_id, key, fingerprint, transfer, time_zone, first_on, at_time, status, next_run_at)
+SELECT pg_temp.number(number), pg_temp.number(CASE WHEN number % 2 = 0 THEN x'1000000'::bigint ELSE number % 10000 END), number::text,
+    sha256(number::text::bytea), '{}', 'UTC', '2030-01-01', '09:00', status, CASE status WHEN 'active' THEN now() + make_interval(hours => (number / 100)::integer - 10) END
+FROM generate_series(1::bigint, 2 * {long}) AS number CROSS JOIN LATERAL (SELECT
+    CASE WHEN number = {rare} THEN 'paused' WHEN number % 2 = 0 THEN 'completed' ELSE 'active' END AS status) AS stands;
+INSERT INTO schedule_runs (schedule_id, occurrence, due_at, outcome, transfer_id)
+SELECT pg_temp.number(schedule), occurrence, now(), 'posted', pg_temp.number(occurrence)
+FROM generate_series(0, {runs} - 1) AS occurrence, generate_series(1::bigint, 10) AS schedule;
+
+-- VACUUM takes no row for seen by everybody whose commit is not on disk.
+SET synchronous_commit = on;
 DO $$ DECLARE definition text; BEGIN FOR definition IN SELECT replace(indexdef, ' ON ONLY ', ' ON ') FROM later LOOP EXECUTE definition; END LOOP; END $$;
 SET session_replication_role = origin;
 -- For what an index alone can answer, PostgreSQL must know which pages everybody sees.
-VACUUM ANALYZE transfers, transfer_labels, transfer_parties, holds;
-ANALYZE ledger_accounts, postings, outbox;
+VACUUM ANALYZE transfers, transfer_labels, transfer_parties, holds, webhook_deliveries, schedules;
+ANALYZE ledger_accounts, postings, outbox, events, audit_log, schedule_runs;
 ";

@@ -15,14 +15,19 @@ mod plan;
 
 use chrono::TimeDelta;
 use diesel_async::SimpleAsyncConnection;
-use ledger::{Ledger, TRANSFERS};
+use ledger::{LONG, Ledger, RARE, RUNS, TRANSFERS};
 use plan::{Explained, Plan};
 use serde::Deserialize;
+use shared::Clock;
 use shared::clients::transactions::{Direction, ListPostings};
-use shared::id::{AccountId, HoldId, TransferId, UserId};
+use shared::id::{AccountId, HoldId, ScheduleId, TransferId, UserId, WebhookDeliveryId};
 use shared::page::{Cursor, Limit};
+use transactions_service::event::EventType;
+use transactions_service::event::queries::{Found, Selection};
+use transactions_service::schedule::ScheduleStatus;
 use transactions_service::transfer::search::{self, Filter, Scope};
-use transactions_service::{hold, late_scoring, outbox, posting};
+use transactions_service::webhook::DeliveryStatus;
+use transactions_service::{audit, event, hold, late_scoring, outbox, posting, schedule, webhook};
 use uuid::Uuid;
 
 /// The most rows that one node of a plan may handle for a page of a list: what a search looks through, and a little.
@@ -105,6 +110,9 @@ async fn every_list_query_walks_an_index_and_a_deep_page_costs_what_the_first_do
         what_is_not_bounded_is_seen(&mut explained).await;
         transfers_are_bounded(&mut explained, &ledger).await;
         postings_are_bounded(&mut explained, &ledger).await;
+        events_are_bounded(&mut explained, &ledger).await;
+        deliveries_are_bounded(&mut explained, &ledger).await;
+        schedules_are_bounded(&mut explained, &ledger).await;
         the_rest_is_bounded(&mut explained, &ledger).await;
     }
     ledger.remove().await;
@@ -263,6 +271,166 @@ async fn postings_are_bounded(explained: &mut Explained, ledger: &Ledger) {
     assert_eq!(balance, ledger.balance_of_busy_account_at(moment).await);
 }
 
+async fn list_events(
+    explained: &mut Explained,
+    holder: UserId,
+    selection: &Selection,
+    after: i64,
+) -> (Vec<Plan>, Found) {
+    let (found, plans) = explained
+        .run(async |conn| {
+            event::queries::list_of_holder(conn, holder, selection, after, Limit::default())
+                .await
+                .unwrap()
+        })
+        .await;
+    (plans, found)
+}
+
+async fn events_are_bounded(explained: &mut Explained, ledger: &Ledger) {
+    let of_account = |account_id| Selection {
+        account_id,
+        kind: None,
+    };
+    for (what, selection) in [
+        ("all", Selection::default()),
+        ("of the busy account", of_account(Some(ledger.busy_account))),
+    ] {
+        let (first, found) = list_events(explained, ledger.merchant, &selection, 0).await;
+        assert_bounded(&format!("events, {what}"), &first, MOST_ROWS_OF_A_PAGE);
+        assert_eq!((found.rows.len(), found.position, found.has_more), (20, 20, true));
+        let (deep, found) = list_events(explained, ledger.merchant, &selection, LONG - 1_000).await;
+        assert_eq!(found.rows.len(), 20);
+        assert_same_cost(&format!("events, {what}"), &first, &deep);
+    }
+    let quiet = of_account(Some(ledger.quiet_account));
+    let (plans, found) = list_events(explained, ledger.merchant, &quiet, 0).await;
+    assert_bounded("events of the quiet account", &plans, MOST_ROWS_OF_A_PAGE);
+    assert_eq!(
+        (found.rows.len(), found.position, found.has_more),
+        (10, LONG, false)
+    );
+
+    let of_another = of_account(Some(ledger.busy_account));
+    let (plans, found) = list_events(explained, ledger.stranger, &of_another, 0).await;
+    assert_bounded("events of somebody else's account", &plans, MOST_ROWS_OF_A_PAGE);
+    assert_eq!((found.rows.len(), found.has_more), (0, false));
+
+    for account_id in [None, Some(ledger.quiet_account)] {
+        let rare = Selection {
+            kind: Some(EventType::HoldExpired),
+            account_id,
+        };
+        let (mut after, mut positions) = (0, Vec::new());
+        loop {
+            let (plans, found) = list_events(explained, ledger.merchant, &rare, after).await;
+            assert_bounded(&format!("events after {after}, {rare:?}"), &plans, MOST_ROWS);
+            assert!(found.position > after, "the cursor stays at {after}");
+            after = found.position;
+            positions.extend(found.rows.iter().map(|row| row.position));
+            if !found.has_more {
+                break;
+            }
+        }
+        assert_eq!((positions, after), (vec![RARE], LONG));
+    }
+}
+
+async fn deliveries_are_bounded(explained: &mut Explained, ledger: &Ledger) {
+    let mut list = async |status, after| {
+        let (rows, plans) = explained
+            .run(async |conn| {
+                webhook::queries::list_deliveries(conn, ledger.endpoint, status, after, Limit::default())
+                    .await
+                    .unwrap()
+            })
+            .await;
+        assert_bounded(
+            &format!("deliveries?status={status:?}"),
+            &plans,
+            MOST_ROWS_OF_A_PAGE,
+        );
+        (plans, rows.len())
+    };
+    let deep = Some(WebhookDeliveryId::from_uuid(Uuid::from_u128(1_000)));
+    for (status, expected) in [
+        (None, 21),
+        (Some(DeliveryStatus::Delivered), 21),
+        (Some(DeliveryStatus::Failed), 1),
+        (Some(DeliveryStatus::Pending), 1),
+    ] {
+        let (first, found) = list(status, None).await;
+        assert_eq!(found, expected, "{status:?}");
+        let (deep, _) = list(status, deep).await;
+        assert_same_cost(&format!("deliveries?status={status:?}"), &first, &deep);
+    }
+}
+
+async fn schedules_are_bounded(explained: &mut Explained, ledger: &Ledger) {
+    let mut list = async |status, after| {
+        let (rows, plans) = explained
+            .run(async |conn| {
+                schedule::queries::list(conn, ledger.merchant, status, after, Limit::default())
+                    .await
+                    .unwrap()
+            })
+            .await;
+        assert_bounded(
+            &format!("schedules?status={status:?}"),
+            &plans,
+            MOST_ROWS_OF_A_PAGE,
+        );
+        (plans, rows.len())
+    };
+    let deep = Some(ScheduleId::from_uuid(Uuid::from_u128(1_000)));
+    for (status, expected) in [
+        (None, 21),
+        (Some(ScheduleStatus::Completed), 21),
+        (Some(ScheduleStatus::Paused), 1),
+        (Some(ScheduleStatus::Active), 0),
+    ] {
+        let (first, found) = list(status, None).await;
+        assert_eq!(found, expected, "{status:?}");
+        let (deep, _) = list(status, deep).await;
+        assert_same_cost(&format!("schedules?status={status:?}"), &first, &deep);
+    }
+    let mut list_runs = async |before| {
+        let (rows, plans) = explained
+            .run(async |conn| {
+                schedule::queries::list_runs(conn, ledger.schedule, before, Limit::default())
+                    .await
+                    .unwrap()
+            })
+            .await;
+        assert_bounded("runs of a schedule", &plans, MOST_ROWS_OF_A_PAGE);
+        assert_eq!(rows.len(), 21);
+        plans
+    };
+    let (first, deep) = (list_runs(None).await, list_runs(Some(RUNS / 10)).await);
+    assert_same_cost("runs of a schedule", &first, &deep);
+
+    let now = Clock::system().now();
+    let (rows, plans) = explained
+        .run(async |conn| schedule::queries::find_due(conn, now, 64).await.unwrap())
+        .await;
+    assert_bounded("schedules that are due", &plans, MOST_ROWS_OF_A_PAGE);
+    assert_eq!(rows.len(), 64);
+    let (first, plans) = explained
+        .run(async |conn| schedule::queries::first_due_at(conn).await.unwrap())
+        .await;
+    assert_bounded("the schedule that is due first", &plans, MOST_ROWS_OF_A_PAGE);
+    assert_eq!(first, rows[0].next_run_at);
+    let (live, plans) = explained
+        .run(async |conn| {
+            schedule::queries::count_live(conn, ledger.merchant)
+                .await
+                .unwrap()
+        })
+        .await;
+    assert_bounded("schedules that are not over", &plans, MOST_ROWS_OF_A_PAGE);
+    assert_eq!(live, 1);
+}
+
 async fn the_rest_is_bounded(explained: &mut Explained, ledger: &Ledger) {
     for open in [false, true] {
         let (first, found) = list_holds(explained, ledger.merchant, open, None).await;
@@ -278,6 +446,17 @@ async fn the_rest_is_bounded(explained: &mut Explained, ledger: &Ledger) {
         .run(async |conn| hold::queries::find_due(conn, 100).await.unwrap())
         .await;
     assert_bounded("holds that are due", &plans, MOST_ROWS_OF_A_PAGE);
+    for (subject, expected) in [(None, 21), (Some("acct_7"), 21), (Some("acct_rare"), 1)] {
+        let (rows, plans) = explained
+            .run(async |conn| {
+                audit::queries::list(conn, subject, None, Limit::default())
+                    .await
+                    .unwrap()
+            })
+            .await;
+        assert_bounded(&format!("audit log of {subject:?}"), &plans, MOST_ROWS_OF_A_PAGE);
+        assert_eq!(rows.len(), expected, "{subject:?}");
+    }
     let (_, plans) = explained
         .run(async |conn| late_scoring::find_unscored(conn).await.unwrap())
         .await;
@@ -289,7 +468,7 @@ async fn the_rest_is_bounded(explained: &mut Explained, ledger: &Ledger) {
     let (rows, plans) = explained
         .run(async |conn| outbox::read_after(conn, position, 500).await.unwrap())
         .await;
-    assert_bounded("events", &plans, 501);
+    assert_bounded("facts", &plans, 501);
     assert_eq!(rows.len(), 500);
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use diesel_async::AsyncPgConnection;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::future::poll_fn;
 use serde_json::Value;
 use tokio_postgres::{AsyncMessage, NoTls};
@@ -101,6 +101,8 @@ impl Explained {
     pub async fn run<T>(&mut self, work: impl AsyncFnOnce(&mut AsyncPgConnection) -> T) -> (T, Vec<Plan>) {
         self.messages.lock().unwrap().clear();
         let result = work(&mut self.conn).await;
+        // Who takes one row does not wait for the end of its statement, when its plan is told.
+        self.conn.batch_execute("").await.unwrap();
         let messages = self.messages.lock().unwrap();
         let plans = messages.iter().filter_map(|message| Plan::read(message));
         (result, plans.collect())

@@ -23,7 +23,7 @@ pub struct ListEvents {
     /// The `next_cursor` of the answer before, however long ago that was.
     #[param(value_type = Option<String>)]
     after: Option<Cursor<i64>>,
-    /// Only those of this type.
+    /// Only those of this type. Of a rare one a page can be short, or empty, and still have more after it.
     #[serde(rename = "type")]
     kind: Option<EventType>,
     /// Only those of this account.
@@ -36,7 +36,7 @@ pub struct EventPage {
     data: Vec<Event>,
     /// Keep it, and pass it as `after` to get what comes next, now or later.
     next_cursor: String,
-    /// Whether there is more already.
+    /// Whether there is more already. Go by this: a page of one type can be short or empty, and still not be the last.
     has_more: bool,
 }
 
@@ -44,6 +44,7 @@ pub struct EventPage {
 ///
 /// Nothing is ever inserted before what you have read: whoever asks again with the `next_cursor` of the last answer gets each
 /// event exactly once. The other side's transfers are seen once they are posted. Events are kept for good.
+/// Asked for one type, a page looks through a stretch of 2,000 events at most, and its cursor says where to go on.
 #[utoipa::path(
     tag = "events",
     params(ListEvents),
@@ -63,16 +64,12 @@ pub async fn list_events(
         account_id: query.account_id,
     };
     let mut conn = state.db.connection().await?;
-    let mut rows =
-        queries::list_of_holder(&mut conn, principal.user_id, &selection, after, query.limit).await?;
+    let found = queries::list_of_holder(&mut conn, principal.user_id, &selection, after, query.limit).await?;
     drop(conn);
-    let has_more = rows.len() > query.limit.get();
-    rows.truncate(query.limit.get());
-    let next = rows.last().map_or(after, |row| row.position);
-    let data = rows.into_iter().map(|row| row.into_event());
+    let data = found.rows.into_iter().map(|row| row.into_event());
     Ok(web::Json(EventPage {
         data: data.collect::<Result<_, _>>()?,
-        next_cursor: Cursor(next).to_string(),
-        has_more,
+        next_cursor: Cursor(found.position).to_string(),
+        has_more: found.has_more,
     }))
 }

@@ -1,7 +1,7 @@
 //! The events of the database, and the place up to which the outbox has become events.
 
 use chrono::{DateTime, Utc};
-use diesel::dsl::{max, sql};
+use diesel::dsl::{exists, max, sql};
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::{Array, BigInt, Double, Json, Text, Uuid};
@@ -11,7 +11,7 @@ use shared::id::{AccountId, EventId, UserId};
 use shared::page::Limit;
 
 use super::{Event, EventType};
-use crate::schema::{event_feed, events, outbox};
+use crate::schema::{event_feed, events, ledger_accounts, outbox};
 
 /// A fact of the outbox, as the feed reads it: with its payload as the text it is stored as.
 #[derive(Debug, Queryable)]
@@ -28,8 +28,6 @@ pub async fn place(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
 
 /// The same, and nobody else writes events until the transaction ends; `None` while somebody else does.
 pub async fn lock_place(conn: &mut AsyncPgConnection) -> QueryResult<Option<i64>> {
-    // A plan that was prepared while a table was empty must not scan it when it is large.
-    sql_query("SET LOCAL enable_seqscan = off").execute(conn).await?;
     let place = event_feed::table
         .select(event_feed::fact)
         .for_update()
@@ -116,12 +114,17 @@ pub async fn account_feeds(
     accounts: Vec<AccountId>,
 ) -> QueryResult<Vec<AccountFeed>> {
     let query = sql_query(
-        "SELECT account.id AS account_id, account.holder_id,
-            coalesce((SELECT account_sequence FROM events WHERE account_id = account.id
-                ORDER BY events.position DESC LIMIT 1), 0) AS account_sequence,
-            coalesce((SELECT events.position FROM events WHERE events.holder_id = account.holder_id
+        "WITH accounts AS MATERIALIZED (
+            SELECT id, holder_id FROM ledger_accounts WHERE id = ANY ($1) AND holder_id IS NOT NULL
+         ), holders AS MATERIALIZED (
+            SELECT holder_id, coalesce((SELECT events.position FROM events WHERE events.holder_id = holder.holder_id
                 ORDER BY events.position DESC LIMIT 1), 0) AS position
-         FROM ledger_accounts AS account WHERE id = ANY ($1) AND holder_id IS NOT NULL",
+            FROM (SELECT DISTINCT holder_id FROM accounts) AS holder
+         )
+         SELECT id AS account_id, holder_id, position,
+            coalesce((SELECT account_sequence FROM events WHERE account_id = accounts.id
+                ORDER BY events.position DESC LIMIT 1), 0) AS account_sequence
+         FROM accounts JOIN holders USING (holder_id)",
     );
     query.bind::<Array<Uuid>, _>(accounts).load(conn).await
 }
@@ -190,18 +193,42 @@ pub struct Selection {
     pub account_id: Option<AccountId>,
 }
 
-/// A holder's events after `position`, oldest first. Both orders are an index of their own.
+/// A page of events.
+pub struct Found {
+    pub rows: Vec<EventRow>,
+    /// Everything up to here was looked at; the next page goes on after it.
+    pub position: i64,
+    pub has_more: bool,
+}
+
+/// How many events a page looks through for those of one type.
+const LOOKED_THROUGH: i64 = 2000;
+
+/// A holder's events after `position`, oldest first. No index is by type: a page of one type ends after a stretch of events,
+/// however few of them it has.
 pub async fn list_of_holder(
     conn: &mut AsyncPgConnection,
     holder: UserId,
     selection: &Selection,
     position: i64,
     limit: Limit,
-) -> QueryResult<Vec<EventRow>> {
+) -> QueryResult<Found> {
+    // Positions have no gap and are written in their order, so what is not seen up to this one never comes.
+    let newest: Option<i64> = events::table
+        .filter(events::holder_id.eq(holder))
+        .select(max(events::position))
+        .first(conn)
+        .await?;
+    let newest = newest.unwrap_or_default();
+    let upto = match selection.kind {
+        Some(_) => position.saturating_add(LOOKED_THROUGH).min(newest),
+        None => newest,
+    };
     let mut rows = events::table
         .inner_join(outbox::table.on(outbox::sequence.eq(events::fact)))
         .filter(events::holder_id.eq(holder))
         .filter(events::position.gt(position))
+        .filter(events::position.le(upto))
         .order(events::position)
         .limit(limit.rows_to_load())
         .select((
@@ -218,7 +245,24 @@ pub async fn list_of_holder(
         rows = rows.filter(events::kind.eq(kind.word()));
     }
     if let Some(account) = selection.account_id {
-        rows = rows.filter(events::account_id.eq(account));
+        // Of somebody else's there is nothing to look for.
+        let own = ledger_accounts::table
+            .find(account)
+            .filter(ledger_accounts::holder_id.eq(holder));
+        rows = rows.filter(events::account_id.eq(account)).filter(exists(own));
     }
-    rows.load(conn).await
+    let mut rows: Vec<EventRow> = rows.load(conn).await?;
+    if rows.len() <= limit.get() {
+        return Ok(Found {
+            rows,
+            position: upto.max(position),
+            has_more: upto < newest,
+        });
+    }
+    rows.truncate(limit.get());
+    Ok(Found {
+        position: rows.last().map_or(position, |row| row.position),
+        rows,
+        has_more: true,
+    })
 }

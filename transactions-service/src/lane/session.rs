@@ -88,13 +88,10 @@ impl Session {
                 "fsync or synchronous_commit is off in PostgreSQL: acknowledged transfers can be lost"
             );
         }
-        // A plan made while a table was empty must not go on scanning it when it is large. The lane waits for nobody inside of
-        // a transaction: one that stands idle belongs to a replica that is paused or cut off, and loses its locks before
-        // the others have waited too long for them.
+        // The lane waits for nobody inside of a transaction: one that stands idle belongs to a replica that is paused or cut
+        // off, and loses its locks before the others have waited too long for them.
         client
-            .batch_execute(
-                "SET enable_seqscan = off; SET lock_timeout = '3s'; SET idle_in_transaction_session_timeout = '2s'",
-            )
+            .batch_execute("SET lock_timeout = '3s'; SET idle_in_transaction_session_timeout = '2s'")
             .await?;
         Ok(Self {
             begin: client

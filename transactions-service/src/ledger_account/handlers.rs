@@ -51,8 +51,12 @@ pub async fn set_ledger_account_status(
             check_status_change(row.status()?, wanted, row.posted == 0 && row.held == 0)?;
             queries::update_status(conn, id, status_word(wanted)).await?;
             if row.status()? != wanted {
-                let entry = audit::Entry::by_service(&caller.service, "account.status_changed", id)
-                    .change(&json!({ "status": row.status }), &json!({ "status": wanted }))?;
+                let action = "account.status_changed";
+                let entry = match &request.actor {
+                    Some(actor) => audit::Entry::by(actor.user_id, &actor.roles, action, id),
+                    None => audit::Entry::by_service(&caller.service, action, id),
+                };
+                let entry = entry.change(&json!({ "status": row.status }), &json!({ "status": wanted }))?;
                 audit::append(conn, &entry).await?;
             }
             LedgerAccount::try_from(queries::find(conn, id).await?)

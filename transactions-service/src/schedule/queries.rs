@@ -1,10 +1,10 @@
 //! Schedules and their runs in the database.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use diesel::dsl::sql;
+use diesel::dsl::{min, sql};
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{Bool, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid};
+use diesel::sql_types::{BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::de::DeserializeOwned;
 use shared::id::{ScheduleId, TransferId, UserId};
@@ -38,6 +38,8 @@ pub struct ScheduleRow {
     pub failures_in_a_row: i32,
     failure: Option<serde_json::Value>,
     created_at: DateTime<Utc>,
+    /// How often its next run was tried, and neither made nor refused.
+    pub attempts: i32,
 }
 
 /// What a schedule is made of.
@@ -72,6 +74,7 @@ impl ScheduleRow {
             failures_in_a_row: 0,
             failure: None,
             created_at: clock.now(),
+            attempts: 0,
         }
     }
 
@@ -154,19 +157,19 @@ pub async fn lock_owner(conn: &mut AsyncPgConnection, owner: UserId) -> QueryRes
         .await
 }
 
-/// How many of an owner's schedules may still run.
+/// How many of an owner's schedules may still run. Each status is counted in the index by it: those that are over may be many.
 pub async fn count_live(conn: &mut AsyncPgConnection, owner: UserId) -> QueryResult<i64> {
-    let live = [
-        ScheduleStatus::Active.word(),
-        ScheduleStatus::Paused.word(),
-        ScheduleStatus::Failed.word(),
-    ];
-    schedules::table
-        .filter(schedules::owner_id.eq(owner))
-        .filter(schedules::status.eq_any(live))
-        .count()
-        .get_result(conn)
-        .await
+    #[derive(QueryableByName)]
+    struct Live {
+        #[diesel(sql_type = BigInt)]
+        count: i64,
+    }
+    let query = sql_query(
+        "SELECT (SELECT count(*) FROM schedules WHERE owner_id = $1 AND status = 'active')
+            + (SELECT count(*) FROM schedules WHERE owner_id = $1 AND status = 'paused')
+            + (SELECT count(*) FROM schedules WHERE owner_id = $1 AND status = 'failed') AS count",
+    );
+    Ok(query.bind::<Uuid, _>(owner).get_result::<Live>(conn).await?.count)
 }
 
 pub async fn insert(conn: &mut AsyncPgConnection, row: &ScheduleRow) -> QueryResult<usize> {
@@ -204,7 +207,7 @@ pub async fn lock(conn: &mut AsyncPgConnection, id: ScheduleId) -> QueryResult<S
         .await
 }
 
-/// Newest first.
+/// Newest first. The index by which the ids are found has all that is asked for, so that the planner takes no other.
 pub async fn list(
     conn: &mut AsyncPgConnection,
     owner: UserId,
@@ -213,19 +216,25 @@ pub async fn list(
     limit: Limit,
 ) -> QueryResult<Vec<ScheduleRow>> {
     let before = after.unwrap_or(ScheduleId::from_uuid(uuid::Uuid::max()));
-    let mut rows = ScheduleRow::query()
+    let mut ids = schedules::table
+        .select(schedules::id)
         .filter(schedules::owner_id.eq(owner))
         .filter(schedules::id.lt(before))
         .order(schedules::id.desc())
         .limit(limit.rows_to_load())
         .into_boxed();
     if let Some(status) = status {
-        rows = rows.filter(schedules::status.eq(status.word()));
+        ids = ids.filter(schedules::status.eq(status.word()));
     }
-    rows.load(conn).await
+    let ids: Vec<ScheduleId> = ids.load(conn).await?;
+    ScheduleRow::query()
+        .filter(schedules::id.eq_any(ids))
+        .order(schedules::id.desc())
+        .load(conn)
+        .await
 }
 
-/// Those whose next run is due, longest due first.
+/// Those whose next run may be tried, longest waiting first.
 pub async fn find_due(
     conn: &mut AsyncPgConnection,
     now: DateTime<Utc>,
@@ -234,10 +243,35 @@ pub async fn find_due(
     ScheduleRow::query()
         // As a literal: a partial index serves only what its condition is seen to imply.
         .filter(sql::<Bool>("status = 'active'"))
-        .filter(schedules::next_run_at.le(now))
-        .order(schedules::next_run_at)
+        .filter(sql::<Timestamptz>("greatest(next_run_at, retry_at)").le(now))
+        .order(sql::<Timestamptz>("greatest(next_run_at, retry_at)"))
         .limit(limit)
         .load(conn)
+        .await
+}
+
+/// When the run is due that is due first, tried before or not.
+pub async fn first_due_at(conn: &mut AsyncPgConnection) -> QueryResult<Option<DateTime<Utc>>> {
+    schedules::table
+        .filter(sql::<Bool>("status = 'active'"))
+        .select(min(schedules::next_run_at))
+        .first(conn)
+        .await
+}
+
+/// Lets a run that could be neither made nor refused wait, so that it does not stand in the way of others.
+pub async fn put_off(
+    conn: &mut AsyncPgConnection,
+    row: &ScheduleRow,
+    retry_at: DateTime<Utc>,
+) -> QueryResult<usize> {
+    diesel::update(schedules::table.find(row.id))
+        .filter(schedules::next_occurrence.eq(row.next_occurrence))
+        .set((
+            schedules::attempts.eq(row.attempts.saturating_add(1)),
+            schedules::retry_at.eq(retry_at),
+        ))
+        .execute(conn)
         .await
 }
 
@@ -264,6 +298,8 @@ pub async fn set_standing(
             schedules::next_run_at.eq(standing.next_run_at),
             schedules::failures_in_a_row.eq(standing.failures_in_a_row),
             schedules::failure.eq(failure.map_err(ApiError::internal)?),
+            schedules::attempts.eq(0),
+            schedules::retry_at.eq(None::<DateTime<Utc>>),
         ))
         .execute(conn)
         .await?;
@@ -318,7 +354,7 @@ const WRITE_DOWN: &str = "
         INSERT INTO schedule_runs (schedule_id, occurrence, due_at, outcome, transfer_id, failure)
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING schedule_id
     )
-    UPDATE schedules SET next_occurrence = $7, failures_in_a_row = $8, failure = $6,
+    UPDATE schedules SET next_occurrence = $7, failures_in_a_row = $8, failure = $6, attempts = 0, retry_at = NULL,
         status = CASE WHEN status = 'active' THEN $9 ELSE status END,
         next_run_at = CASE WHEN status = 'active' THEN $10 END
     FROM run WHERE schedules.id = run.schedule_id AND next_occurrence = $2";

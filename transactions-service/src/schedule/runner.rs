@@ -1,10 +1,12 @@
 //! Makes the transfers whose time has come, through the lane like any request.
 //!
 //! A run is submitted first and written down afterwards. Whoever crashes in between, or runs beside another replica, submits it
-//! again under the same key and gets the same answer, so it happens once and is written down once.
+//! again under the same key and gets the same answer, so it happens once and is written down once. One that can be neither made
+//! nor refused is tried again, later each time.
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use serde::Deserialize;
 use shared::id::TransferId;
 use shared::idempotency::IdempotencyKey;
@@ -46,9 +48,9 @@ pub async fn run(db: Db, lanes: Lanes, clock: Clock, shutdown: CancellationToken
 async fn make_due_runs(db: &Db, lanes: &Lanes, clock: &Clock) -> Result<usize, ApiError> {
     let mut conn = db.connection().await?;
     let due = queries::find_due(&mut conn, clock.now(), BATCH).await?;
+    let first_due_at = queries::first_due_at(&mut conn).await?;
     drop(conn);
-    let oldest = due.first().and_then(|row| row.next_run_at);
-    let lag = oldest.map_or(0, |due_at| (clock.now() - due_at).num_seconds().max(0));
+    let lag = first_due_at.map_or(0, |due_at| (clock.now() - due_at).num_seconds().max(0));
     metrics::gauge!("schedules_lag_seconds").set(u32::try_from(lag).unwrap_or(u32::MAX));
     let runs = due.into_iter().map(|row| make_run(db, lanes, clock, row));
     let runs = futures_util::future::join_all(runs).await;
@@ -57,17 +59,30 @@ async fn make_due_runs(db: &Db, lanes: &Lanes, clock: &Clock) -> Result<usize, A
 
 /// Tells whether it was made.
 async fn make_run(db: &Db, lanes: &Lanes, clock: &Clock, row: ScheduleRow) -> bool {
+    let Err(error) = submit(db, lanes, clock, &row).await else {
+        return true;
+    };
     let id = row.id;
-    match submit(db, lanes, clock, row).await {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(schedule = %id, error = %error, "a run of a schedule is tried again later");
-            false
-        }
+    tracing::warn!(schedule = %id, error = %error, "a run of a schedule is tried again later");
+    if let Err(error) = put_off(db, clock, &row).await {
+        tracing::warn!(schedule = %id, error = %error, "and it could not be put off");
     }
+    false
 }
 
-async fn submit(db: &Db, lanes: &Lanes, clock: &Clock, row: ScheduleRow) -> Result<(), ApiError> {
+async fn put_off(db: &Db, clock: &Clock, row: &ScheduleRow) -> Result<(), ApiError> {
+    let retry_at = clock.now() + pause_after(row.attempts);
+    queries::put_off(&mut *db.connection().await?, row, retry_at).await?;
+    Ok(())
+}
+
+/// Twice as long each time, from a second to some four minutes.
+fn pause_after(attempts: i32) -> TimeDelta {
+    let doublings = u32::try_from(attempts).unwrap_or(0).min(8);
+    TimeDelta::seconds(2_i64.saturating_pow(doublings))
+}
+
+async fn submit(db: &Db, lanes: &Lanes, clock: &Clock, row: &ScheduleRow) -> Result<(), ApiError> {
     let name = format!("schedule:{}:{}", row.id, row.next_occurrence);
     let key = IdempotencyKey::parse(&name)
         .ok_or_else(|| ApiError::internal(anyhow::anyhow!("{name} is no idempotency key")))?;
@@ -77,8 +92,8 @@ async fn submit(db: &Db, lanes: &Lanes, clock: &Clock, row: ScheduleRow) -> Resu
         .into_order(row.owner_id, clock.now().date_naive())?;
     let answer = lanes.submit(Work::Post(order), claim).await?;
     let run = Run::of(&answer)?;
-    let standing = standing_after(&row, &run)?;
-    queries::write_down(&mut *db.connection().await?, &row, &run, &standing).await?;
+    let standing = standing_after(row, &run)?;
+    queries::write_down(&mut *db.connection().await?, row, &run, &standing).await?;
     metrics::counter!("schedule_runs_total", "outcome" => run.outcome.word()).increment(1);
     Ok(())
 }
@@ -141,4 +156,15 @@ fn standing_after(row: &ScheduleRow, run: &Run) -> Result<Standing, ApiError> {
         failures_in_a_row,
         failure: run.failure.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_made_is_tried_less_and_less_often_but_always_again() {
+        let pauses = [0, 1, 4, 8, 9, i32::MAX].map(|attempts| pause_after(attempts).num_seconds());
+        assert_eq!(pauses, [1, 2, 16, 256, 256, 256]);
+    }
 }

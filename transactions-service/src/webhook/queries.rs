@@ -255,7 +255,7 @@ impl DeliveryRow {
     }
 }
 
-/// Newest first.
+/// Newest first. The index by which the ids are found has all that is asked for, so that the planner takes no other.
 pub async fn list_deliveries(
     conn: &mut AsyncPgConnection,
     endpoint: WebhookEndpointId,
@@ -264,16 +264,22 @@ pub async fn list_deliveries(
     limit: Limit,
 ) -> QueryResult<Vec<DeliveryRow>> {
     let before = after.unwrap_or(WebhookDeliveryId::from_uuid(uuid::Uuid::max()));
-    let mut rows = DeliveryRow::query()
+    let mut ids = webhook_deliveries::table
+        .select(webhook_deliveries::id)
         .filter(webhook_deliveries::endpoint_id.eq(endpoint))
         .filter(webhook_deliveries::id.lt(before))
         .order(webhook_deliveries::id.desc())
         .limit(limit.rows_to_load())
         .into_boxed();
     if let Some(status) = status {
-        rows = rows.filter(webhook_deliveries::status.eq(status.word()));
+        ids = ids.filter(webhook_deliveries::status.eq(status.word()));
     }
-    rows.load(conn).await
+    let ids: Vec<WebhookDeliveryId> = ids.load(conn).await?;
+    DeliveryRow::query()
+        .filter(webhook_deliveries::id.eq_any(ids))
+        .order(webhook_deliveries::id.desc())
+        .load(conn)
+        .await
 }
 
 pub async fn find_delivery(conn: &mut AsyncPgConnection, id: WebhookDeliveryId) -> QueryResult<DeliveryRow> {

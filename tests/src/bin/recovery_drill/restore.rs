@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use platform::client::{PASSWORD, new_key};
 use platform::database::Server;
+use platform::invariants::integrity_report;
 use platform::postgres::server_user;
 use platform::{Client, Customer, Platform};
 use reqwest::Method;
 use serde_json::{Value, json};
 use shared::idempotency::REPLAYED_HEADER;
-use tokio::time::sleep;
 
 use super::backups::Backups;
 use super::comparison::{self, Comparison, Target};
@@ -102,16 +102,7 @@ async fn read_books(platform: &Platform) -> anyhow::Result<BTreeMap<String, Stri
 /// Asks the platform for its own account of the books; the number of its checks.
 async fn check_integrity(platform: &Platform, problems: &mut Vec<String>) -> anyhow::Result<usize> {
     let officer = log_in(&platform.client(), &format!("{OFFICER}@example.com")).await?;
-    let started = Instant::now();
-    let report = loop {
-        let request = officer.request(Method::GET, "/api/v1/integrity");
-        let answer = officer.try_send(request).await?;
-        // A service checks the books by itself too, one at a time.
-        if answer.status != 503 || started.elapsed() > Duration::from_secs(30) {
-            break answer.success()?;
-        }
-        sleep(Duration::from_millis(100)).await;
-    };
+    let report = integrity_report(&officer).await?;
     if report.get("ok") != Some(&json!(true)) {
         problems.push(format!("GET /api/v1/integrity reports {report:#}"));
     }

@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY schedules_to_run;

@@ -1,0 +1,1 @@
+ALTER TABLE integrity_runs DROP COLUMN duration_ms, DROP COLUMN violations;
