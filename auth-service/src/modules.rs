@@ -12,6 +12,8 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use shared::audit::{self, Entry};
 use shared::error::Problem;
 use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Json, Principal, Role};
@@ -148,9 +150,13 @@ pub async fn switch_module(
     let module = state
         .db
         .transaction("switch_module", async |connection| {
-            switch(connection, &name, body.enabled)
+            let module = switch(connection, &name, body.enabled)
                 .await?
-                .ok_or_else(|| ApiError::not_found("There is no such module."))
+                .ok_or_else(|| ApiError::not_found("There is no such module."))?;
+            let entry = Entry::by_user(&principal, "module.switched", &module.name);
+            let entry = entry.change(&(), &json!({ "enabled": module.enabled }))?;
+            audit::append(connection, &entry).await?;
+            Ok(module)
         })
         .await?;
     tracing::info!(

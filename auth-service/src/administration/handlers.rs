@@ -142,6 +142,7 @@ pub async fn update_user(
             queries::find(connection, &state.field_keys, id).await
         })
         .await?;
+    state.session_cache.catch_up_and_tell(&state.db).await;
     Ok(web::Json(record))
 }
 
@@ -203,6 +204,7 @@ pub async fn set_roles(
             queries::find(connection, &state.field_keys, id).await
         })
         .await?;
+    state.session_cache.catch_up_and_tell(&state.db).await;
     Ok(web::Json(record))
 }
 
@@ -300,6 +302,7 @@ async fn change_status(
             queries::find(connection, &state.field_keys, id).await
         })
         .await?;
+    state.session_cache.catch_up_and_tell(&state.db).await;
     Ok(web::Json(record))
 }
 
@@ -407,5 +410,6 @@ pub async fn end_user_sessions(
             Ok(())
         })
         .await?;
+    state.session_cache.catch_up_and_tell(&state.db).await;
     Ok(HttpResponse::NoContent().finish())
 }

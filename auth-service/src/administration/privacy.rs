@@ -2,28 +2,70 @@
 //! forbids the erasure for a time.
 
 use actix_web::{HttpResponse, delete, get, put, web};
+use diesel_async::AsyncPgConnection;
 use serde::Serialize;
 use serde_json::json;
 use shared::audit::{self, Entry};
 use shared::error::Problem;
 use shared::id::UserId;
 use shared::openapi::{AuthErrors, CommonErrors};
-use shared::{ApiError, Principal, Role};
+use shared::{ApiError, FieldKeys, Principal, Role};
 use utoipa::ToSchema;
 
 use super::handlers::SessionRecord;
 use super::{ADMINISTRATORS, UserRecord, UserStatus, queries, require_another, require_authority};
-use crate::api_keys::{self, ApiKey, Kind};
-use crate::sessions;
+use crate::api_keys::{self, ApiKey};
+use crate::passkeys::handlers::PasskeyRecord;
+use crate::social::handlers::SocialAccount;
 use crate::state::AppState;
+use crate::two_factor::handlers::MethodStatus;
+use crate::two_factor::{Kind, method};
+use crate::{field_keys, modules, sessions};
 
-/// Everything that is kept about a user, but for hashes of secrets.
+/// Everything that is kept about a user, but for secrets and their hashes. A picture is where `user.profile` says.
 #[derive(Serialize, ToSchema)]
 pub struct PersonalData {
     pub user: UserRecord,
     pub sessions: Vec<SessionRecord>,
+    pub social_accounts: Vec<SocialAccount>,
+    pub passkeys: Vec<PasskeyRecord>,
+    pub second_factors: Vec<SecondFactor>,
     pub api_keys: Vec<ApiKey>,
     pub clients: Vec<ApiKey>,
+}
+
+/// A second factor, and where its codes are sent to.
+#[derive(Serialize, ToSchema)]
+pub struct SecondFactor {
+    #[serde(flatten)]
+    pub status: MethodStatus,
+    #[schema(example = "+14155550123")]
+    pub to: Option<String>,
+}
+
+impl SecondFactor {
+    /// Those of a module that is switched off, too.
+    async fn list(
+        connection: &mut AsyncPgConnection,
+        keys: &FieldKeys,
+        user_id: UserId,
+    ) -> Result<Vec<Self>, ApiError> {
+        if !modules::has_table(connection, "two_factor_methods").await? {
+            return Ok(Vec::new());
+        }
+        let stored = method::list(connection, user_id).await?;
+        let factors = stored.iter().map(|method| {
+            let to = match method.kind()? {
+                Kind::Email | Kind::Sms => {
+                    Some(keys.decrypt(field_keys::SECOND_FACTOR, method.id, &method.secret_encrypted)?)
+                }
+                Kind::Totp | Kind::Passkey | Kind::RecoveryCode => None,
+            };
+            let status = MethodStatus::of(method)?;
+            Ok(Self { status, to })
+        });
+        factors.collect()
+    }
 }
 
 /// A copy of what is kept about the user who asks.
@@ -43,7 +85,7 @@ pub async fn export_me(
         .transaction("export_me", async |connection| {
             sessions::queries::require_live(connection, principal.session_id, now).await?;
             let (mut api_keys, mut clients) = (Vec::new(), Vec::new());
-            for (kind, into) in [(Kind::ApiKey, &mut api_keys), (Kind::Client, &mut clients)] {
+            for (kind, into) in [(api_keys::Kind::ApiKey, &mut api_keys), (api_keys::Kind::Client, &mut clients)] {
                 for key in api_keys::queries::list(connection, kind, id, now).await? {
                     into.push(key.decrypt(keys)?);
                 }
@@ -51,6 +93,9 @@ pub async fn export_me(
             Ok(PersonalData {
                 user: queries::find(connection, keys, id).await?,
                 sessions: SessionRecord::list(connection, keys, id, now).await?,
+                social_accounts: SocialAccount::list(connection, keys, id).await?,
+                passkeys: PasskeyRecord::list(connection, keys, id).await?,
+                second_factors: SecondFactor::list(connection, keys, id).await?,
                 api_keys,
                 clients,
             })
@@ -59,8 +104,8 @@ pub async fn export_me(
     Ok(web::Json(personal_data))
 }
 
-/// Erases a banned user with everything that is kept about them here; the ledger keeps the id, which then leads to nobody. For
-/// `admin`.
+/// Erases a banned user with everything that is kept about them here; the ledger keeps the id, which then leads to nobody. Mail on
+/// its way to them is gone when it has arrived or expired. For `admin`.
 #[utoipa::path(
     tag = "users",
     params(("user_id" = String, Path)),
@@ -100,6 +145,7 @@ pub async fn erase_user(
             Ok(())
         })
         .await?;
+    state.session_cache.catch_up_and_tell(&state.db).await;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -318,7 +318,9 @@ async fn revoke(
     let presented = PresentedRefreshToken::parse(token)?;
     let mut connection = state.db.connection().await?;
     if sessions::queries::revoke_by_refresh_token(&mut connection, &presented.hash, now).await? {
+        drop(connection);
         sessions_revoked(Revocation::Logout).increment(1);
+        state.session_cache.catch_up_and_tell(&state.db).await;
         return Ok(());
     }
     drop(connection);

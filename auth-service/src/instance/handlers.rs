@@ -3,6 +3,8 @@
 use actix_web::{HttpResponse, delete, get, patch, post, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use shared::audit::{self, Entry};
 use shared::error::Problem;
 use shared::id::BridgeSecretId;
 use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
@@ -11,8 +13,8 @@ use utoipa::ToSchema;
 
 use super::queries::{self, SettingsChange};
 use super::{BridgeSecret, SecretKind, Settings, ValidationMode};
-use crate::sessions::Secret;
 use crate::sessions::handlers::secret_answer;
+use crate::sessions::{self, Secret};
 use crate::state::AppState;
 use crate::users::Name;
 
@@ -105,10 +107,19 @@ pub async fn change_settings(
         secret_for_registration: body.secret_for_registration,
         updated_at: state.clock.now(),
     };
-    let mut connection = state.db.connection().await?;
-    let settings = queries::change_settings(&mut connection, &change).await?;
+    let changed = state
+        .db
+        .transaction("change_settings", async |connection| {
+            sessions::queries::require_live(connection, principal.session_id, state.clock.now()).await?;
+            let before = SettingsResponse::from(queries::lock_settings(connection).await?);
+            let after = SettingsResponse::from(queries::change_settings(connection, &change).await?);
+            let entry = Entry::by_user(&principal, "instance_settings.changed", "instance_settings");
+            audit::append(connection, &entry.change(&before, &after)?).await?;
+            Ok(after)
+        })
+        .await?;
     state.instance.changed();
-    Ok(web::Json(settings.into()))
+    Ok(web::Json(changed))
 }
 
 /// A bridge secret, without the secret.
@@ -197,16 +208,19 @@ pub async fn make_bridge_secret(
     principal.require_any(&ADMINS)?;
     let NewBridgeSecret { name, kind } = body.into_inner();
     let secret = Secret::bridge()?;
-    let mut connection = state.db.connection().await?;
-    let made = queries::insert_secret(
-        &mut connection,
-        name.as_str(),
-        kind,
-        &secret.hash(),
-        state.clock.now(),
-    )
-    .await?
-    .ok_or_else(two_bridge_secrets)?;
+    let now = state.clock.now();
+    let made = state
+        .db
+        .transaction("make_bridge_secret", async |connection| {
+            sessions::queries::require_live(connection, principal.session_id, now).await?;
+            let made = queries::insert_secret(connection, name.as_str(), kind, &secret.hash(), now)
+                .await?
+                .ok_or_else(two_bridge_secrets)?;
+            let entry = Entry::by_user(&principal, "bridge_secret.made", made.id);
+            audit::append(connection, &entry.change(&(), &json!({ "kind": kind }))?).await?;
+            Ok(made)
+        })
+        .await?;
     state.instance.changed();
     let mut answer = secret_answer(NewBridgeSecretResponse {
         secret: secret.reveal(),
@@ -234,10 +248,18 @@ pub async fn revoke_bridge_secret(
     id: web::Path<BridgeSecretId>,
 ) -> Result<HttpResponse, ApiError> {
     principal.require_any(&ADMINS)?;
-    let mut connection = state.db.connection().await?;
-    if !queries::revoke_secret(&mut connection, *id, state.clock.now()).await? {
-        return Err(ApiError::not_found("There is no bridge secret with this id."));
-    }
+    let (id, now) = (id.into_inner(), state.clock.now());
+    state
+        .db
+        .transaction("revoke_bridge_secret", async |connection| {
+            sessions::queries::require_live(connection, principal.session_id, now).await?;
+            if !queries::revoke_secret(connection, id, now).await? {
+                return Err(ApiError::not_found("There is no bridge secret with this id."));
+            }
+            audit::append(connection, &Entry::by_user(&principal, "bridge_secret.revoked", id)).await?;
+            Ok(())
+        })
+        .await?;
     state.instance.changed();
     Ok(HttpResponse::NoContent().finish())
 }

@@ -16,6 +16,15 @@ pub async fn settings(connection: &mut AsyncPgConnection) -> QueryResult<Setting
         .await
 }
 
+/// The settings, which stay so until the transaction ends.
+pub async fn lock_settings(connection: &mut AsyncPgConnection) -> QueryResult<Settings> {
+    instance_settings::table
+        .select(Settings::as_select())
+        .for_no_key_update()
+        .first(connection)
+        .await
+}
+
 /// What is to become different; nothing of what is none.
 #[derive(AsChangeset)]
 #[diesel(table_name = instance_settings)]

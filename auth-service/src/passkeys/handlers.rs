@@ -9,7 +9,7 @@ use shared::authorization::AuthorizedTransfer;
 use shared::error::Problem;
 use shared::id::{CeremonyId, PasskeyId, UserId};
 use shared::openapi::{BodyErrors, CommonErrors};
-use shared::{ApiError, Json, Principal};
+use shared::{ApiError, FieldKeys, Json, Principal};
 use utoipa::ToSchema;
 use webauthn_rs::prelude::{CredentialID, PasskeyRegistration, RegisterPublicKeyCredential};
 
@@ -35,6 +35,29 @@ pub struct PasskeyRecord {
     pub name: String,
     pub created_at: DateTime<Utc>,
     pub last_used_at: Option<DateTime<Utc>>,
+}
+
+impl PasskeyRecord {
+    pub async fn list(
+        connection: &mut AsyncPgConnection,
+        keys: &FieldKeys,
+        user_id: UserId,
+    ) -> Result<Vec<Self>, ApiError> {
+        let stored = queries::list(connection, user_id).await?;
+        stored
+            .into_iter()
+            .map(|passkey| Self::of(keys, passkey))
+            .collect()
+    }
+
+    fn of(keys: &FieldKeys, passkey: StoredPasskey) -> Result<Self, ApiError> {
+        Ok(Self {
+            id: passkey.id,
+            name: keys.decrypt(PASSKEY_NAME, passkey.id.uuid(), &passkey.name_encrypted)?,
+            created_at: passkey.created_at,
+            last_used_at: passkey.last_used_at,
+        })
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -203,22 +226,9 @@ pub async fn list_passkeys(
 ) -> Result<web::Json<PasskeyList>, ApiError> {
     let mut connection = state.db.connection().await?;
     let user = live_user(&state, &mut connection, &principal).await?;
-    let stored = queries::list(&mut connection, user.id).await?;
-    let items = stored.into_iter().map(|passkey| record(&state, passkey));
     Ok(web::Json(PasskeyList {
-        items: items.collect::<Result<_, _>>()?,
+        items: PasskeyRecord::list(&mut connection, &state.field_keys, user.id).await?,
     }))
-}
-
-fn record(state: &AppState, passkey: StoredPasskey) -> Result<PasskeyRecord, ApiError> {
-    Ok(PasskeyRecord {
-        id: passkey.id,
-        name: state
-            .field_keys
-            .decrypt(PASSKEY_NAME, passkey.id.uuid(), &passkey.name_encrypted)?,
-        created_at: passkey.created_at,
-        last_used_at: passkey.last_used_at,
-    })
 }
 
 /// Give a passkey another name.

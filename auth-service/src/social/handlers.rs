@@ -2,10 +2,12 @@
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
 use chrono::{DateTime, Utc};
+use diesel_async::AsyncPgConnection;
 use serde::{Deserialize, Serialize};
 use shared::error::Problem;
+use shared::id::UserId;
 use shared::openapi::{BodyErrors, CommonErrors};
-use shared::{ApiError, Json, Principal};
+use shared::{ApiError, FieldKeys, Json, Principal};
 use utoipa::{IntoParams, ToSchema};
 
 use super::visit::{self, Return};
@@ -73,6 +75,27 @@ pub struct SocialAccount {
     /// As the provider said when it was linked.
     pub email: Option<String>,
     pub linked_at: DateTime<Utc>,
+}
+
+impl SocialAccount {
+    pub async fn list(
+        connection: &mut AsyncPgConnection,
+        keys: &FieldKeys,
+        user_id: UserId,
+    ) -> Result<Vec<Self>, ApiError> {
+        let stored = queries::list(connection, user_id).await?;
+        let accounts = stored.into_iter().map(|account| {
+            let (provider_user_id, email) = account.decrypt(keys)?;
+            Ok(Self {
+                id: account.id(),
+                provider_user_id,
+                email,
+                linked_at: account.created_at,
+                provider: account.provider,
+            })
+        });
+        accounts.collect()
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -345,20 +368,9 @@ pub async fn list_social_accounts(
     Ok(web::Json(SocialAccountsResponse { accounts }))
 }
 
-pub async fn accounts_of(state: &AppState, user: shared::id::UserId) -> Result<Vec<SocialAccount>, ApiError> {
+pub async fn accounts_of(state: &AppState, user: UserId) -> Result<Vec<SocialAccount>, ApiError> {
     let mut connection = state.db.connection().await?;
-    let stored = queries::list(&mut connection, user).await?;
-    let accounts = stored.into_iter().map(|account| {
-        let (provider_user_id, email) = account.decrypt(&state.field_keys)?;
-        Ok(SocialAccount {
-            id: account.id(),
-            provider_user_id,
-            email,
-            linked_at: account.created_at,
-            provider: account.provider,
-        })
-    });
-    accounts.collect()
+    SocialAccount::list(&mut connection, &state.field_keys, user).await
 }
 
 /// Links an account by what a program has got from its provider. It logs the user in from now on.

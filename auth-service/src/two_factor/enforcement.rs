@@ -5,6 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Uuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::{Deserialize, Serialize};
+use shared::audit::{self, Entry};
 use shared::error::Problem;
 use shared::id::UserId;
 use shared::openapi::{BodyErrors, CommonErrors};
@@ -12,7 +13,7 @@ use shared::{ApiError, Json, Principal, Role};
 use utoipa::ToSchema;
 
 use super::require_enabled;
-use crate::modules::require_administrator;
+use crate::modules::{TWO_FACTOR, require_administrator};
 use crate::schema::two_factor_required_roles;
 use crate::state::AppState;
 
@@ -101,6 +102,7 @@ pub async fn set_required_roles(
         .transaction("set_required_roles", async |connection| {
             require_administrator(&state, connection, &principal).await?;
             require_enabled(connection).await?;
+            let before = list(connection).await?;
             diesel::delete(two_factor_required_roles::table)
                 .execute(connection)
                 .await?;
@@ -113,7 +115,10 @@ pub async fn set_required_roles(
                 .on_conflict_do_nothing()
                 .execute(connection)
                 .await?;
-            list(connection).await
+            let after = list(connection).await?;
+            let entry = Entry::by_user(&principal, "required_roles.changed", TWO_FACTOR);
+            audit::append(connection, &entry.change(&before, &after)?).await?;
+            Ok(after)
         })
         .await?;
     tracing::info!(roles = ?roles.roles, "the roles that need a second factor were changed");

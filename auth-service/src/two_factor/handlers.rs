@@ -13,6 +13,7 @@ use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Assurance, FieldKeys, Json, Principal};
 use utoipa::ToSchema;
 
+use super::method::StoredMethod;
 use super::pending_login::methods_of;
 use super::{
     Claimant, Code, Kind, Proof, asked_by, check_method, enforcement, method, recovery_code,
@@ -47,6 +48,17 @@ pub struct MethodStatus {
     /// It counts from here on; null while it is being set up.
     activated_at: Option<DateTime<Utc>>,
     last_used_at: Option<DateTime<Utc>>,
+}
+
+impl MethodStatus {
+    pub fn of(method: &StoredMethod) -> Result<Self, ApiError> {
+        Ok(Self {
+            method: method.kind()?,
+            created_at: method.created_at,
+            activated_at: method.activated_at,
+            last_used_at: method.last_used_at,
+        })
+    }
 }
 
 /// Which second factor to set up.
@@ -177,16 +189,9 @@ pub async fn get_two_factor(
     require_enabled(&mut connection).await?;
     let user = live_user(&state, &mut connection, &principal).await?;
     let methods = method::list(&mut connection, user.id).await?;
-    let methods = methods.iter().map(|method| {
-        Ok(MethodStatus {
-            method: method.kind()?,
-            created_at: method.created_at,
-            activated_at: method.activated_at,
-            last_used_at: method.last_used_at,
-        })
-    });
+    let methods = methods.iter().map(MethodStatus::of);
     Ok(web::Json(TwoFactorStatus {
-        methods: methods.collect::<Result<_, ApiError>>()?,
+        methods: methods.collect::<Result<_, _>>()?,
         recovery_codes_left: recovery_code::count(&mut connection, user.id).await?,
         required: enforcement::is_required(&mut connection, user.id).await?,
     }))

@@ -42,7 +42,7 @@ async fn roles_are_given_by_others_and_taken_at_once() {
     assert_eq!(given["roles"], json!(["customer", "compliance"]));
     ada.get("/api/v1/auth/me").await.must_be(200);
     let officer = ada.log_in_again().await;
-    officer.get("/api/v1/integrity").await.must_be(200);
+    officer.get(AUDIT_LOG).await.must_be(200);
 
     set(&admin, &ada, &["customer", "admin"])
         .await
