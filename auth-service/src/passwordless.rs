@@ -1,14 +1,15 @@
 //! Logging in without a password: by a link or a code that is sent to the user's e-mail, once.
 //!
 //! Who first proves to read an e-mail may not be who registered it. So when nobody had proved that before, what the unknown
-//! one has left behind, a password and sessions, is removed.
+//! one has left behind, a password, sessions and whatever else logs in by itself, is removed.
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
 use chrono::{DateTime, Utc};
+use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
 use serde::{Deserialize, Deserializer, Serialize};
 use shared::error::Problem;
-use shared::id::MessageId;
+use shared::id::{MessageId, UserId};
 use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Json};
 use utoipa::ToSchema;
@@ -22,7 +23,7 @@ use crate::sessions::{self, Client};
 use crate::state::AppState;
 use crate::two_factor::login_handlers::PendingLoginResponse;
 use crate::users::{self, Email, StoredUser};
-use crate::{email_verification, field_keys, telemetry};
+use crate::{api_keys, email_verification, field_keys, passkeys, social, telemetry};
 
 /// Who wants a link to log in with.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -259,6 +260,19 @@ pub async fn take_over(
     let nobodys = state.hashing.nobodys_hash()?;
     users::queries::remove_password(connection, user.id, &nobodys, now).await?;
     sessions::queries::revoke_all(connection, user.id, None, now).await?;
+    remove_other_ways_in(connection, user.id, now).await?;
     one_time_tokens::forget(connection, user.id, Purpose::EmailVerification).await?;
+    Ok(())
+}
+
+/// Removes what logs in, or acts as the user, without the password. Second factors stay: they open nothing by themselves.
+pub async fn remove_other_ways_in(
+    connection: &mut AsyncPgConnection,
+    user_id: UserId,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    passkeys::queries::remove_all(connection, user_id).await?;
+    social::queries::unlink_all(connection, user_id).await?;
+    api_keys::queries::revoke_all(connection, user_id, now).await?;
     Ok(())
 }

@@ -135,6 +135,12 @@ pub async fn remove(connection: &mut AsyncPgConnection, user_id: UserId, id: Pas
     Ok(diesel::delete(own).execute(connection).await? == 1)
 }
 
+pub async fn remove_all(connection: &mut AsyncPgConnection, user_id: UserId) -> QueryResult<usize> {
+    diesel::delete(passkeys::table.filter(passkeys::user_id.eq(user_id)))
+        .execute(connection)
+        .await
+}
+
 /// Gives a challenge out.
 pub async fn begin(
     connection: &mut AsyncPgConnection,

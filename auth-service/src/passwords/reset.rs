@@ -16,7 +16,7 @@ use crate::sessions::Client;
 use crate::state::AppState;
 use crate::telemetry::{Revocation, sessions_revoked};
 use crate::users::{self, Email};
-use crate::{email_verification, field_keys, login_attempts, messages, sessions};
+use crate::{email_verification, field_keys, login_attempts, messages, passwordless, sessions};
 
 /// Whose password is to be reset.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -164,6 +164,9 @@ async fn set_password(
                 return Ok(None);
             };
             users::queries::reset_password(connection, user.id, hash, now).await?;
+            if user.email_verified_at.is_none() {
+                passwordless::remove_other_ways_in(connection, user.id, now).await?;
+            }
             // Whoever has the token reads what is sent to the e-mail.
             email_verification::set_verified(connection, &mut user, now).await?;
             let revoked = sessions::queries::revoke_all(connection, user.id, None, now).await?;

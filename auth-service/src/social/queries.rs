@@ -137,6 +137,12 @@ pub async fn unlink(
     diesel::delete(account).execute(connection).await
 }
 
+pub async fn unlink_all(connection: &mut AsyncPgConnection, user_id: UserId) -> QueryResult<usize> {
+    diesel::delete(social_accounts::table.filter(social_accounts::user_id.eq(user_id)))
+        .execute(connection)
+        .await
+}
+
 /// An account of a user, as it is stored.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = social_accounts, check_for_backend(diesel::pg::Pg))]

@@ -415,9 +415,16 @@ async fn who_registered_the_email_of_somebody_else_is_shut_out_when_its_owner_lo
     let platform = Platform::start().await;
     let client = platform.client();
     let squatter = platform.register("ada").await;
+    let key = json!({ "name": "Program", "scopes": ["read"] });
+    let key = squatter.post("/api/v1/auth/api-keys", key).await.must_be(201);
     let link = token_of(&platform, ASK_LINK, "login_link").await;
     let login = client.post(USE_LINK, json!({ "token": link })).await.must_be(200);
     squatter.get(ME).await.must_be_problem(401, "session_revoked");
+    let program = client.with_token(&text_of(&key, "key"));
+    program
+        .get("/api/v1/accounts")
+        .await
+        .must_be_problem(401, "invalid_api_key");
     log_in(&client, PASSWORD)
         .await
         .must_be_problem(401, "invalid_credentials");
