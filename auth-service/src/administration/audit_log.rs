@@ -15,7 +15,8 @@ use crate::state::AppState;
 
 const READERS: [Role; 2] = [Role::Compliance, Role::Superadmin];
 
-/// What staff, and owners of API keys, changed about users and credentials, newest first. For `compliance` and `superadmin`.
+/// What staff, and owners of API keys, changed about users, credentials, modules and settings, newest first. For `compliance` and
+/// `superadmin`.
 #[utoipa::path(
     tag = "audit log",
     params(ListAuditLog),
