@@ -65,15 +65,15 @@ pub struct LoginCodeResponse {
 #[serde(deny_unknown_fields)]
 pub struct UseLoginCodeRequest {
     request: PresentedToken,
-    code: Code,
+    code: LoginCode,
 }
 
 /// Six digits. Spaces between them, which some mail programs show, do not count.
 #[derive(Debug, ToSchema)]
 #[schema(value_type = String, pattern = "^[0-9]{6}$", example = "493817")]
-pub struct Code(String);
+pub struct LoginCode(String);
 
-impl<'de> Deserialize<'de> for Code {
+impl<'de> Deserialize<'de> for LoginCode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         let digits: String = text
