@@ -10,6 +10,7 @@ use shared::Role;
 
 const USERS: &str = "/api/v1/auth/users";
 const AUDIT_LOG: &str = "/api/v1/auth/audit-log";
+const TWO_FACTOR: &str = "/api/v1/auth/modules/two-factor";
 
 fn path_of(user: &Customer, rest: &str) -> String {
     format!("{USERS}/{}{rest}", user.user_id)
@@ -206,12 +207,20 @@ async fn a_person_is_told_everything_and_erased_unless_it_is_forbidden() {
     let admin = platform.register_with_role("admin", Role::Admin).await;
     let officer = platform.register_with_role("officer", Role::Compliance).await;
     let ada = platform.register("ada").await;
+    admin.put(TWO_FACTOR, json!({ "enabled": true })).await.must_be(200);
+    ada.post("/api/v1/auth/two-factor/methods", json!({ "method": "email" }))
+        .await
+        .must_be(201);
     let key = json!({ "name": "Program", "scopes": ["read"] });
     let key = ada.post("/api/v1/auth/api-keys", key).await.must_be(201);
     let told = ada.get("/api/v1/auth/me/export").await.must_be(200);
     assert_eq!(told["user"]["email"], "ada@example.com");
     assert_eq!(told["sessions"].as_array().unwrap().len(), 1, "{told}");
     assert_eq!(told["api_keys"][0]["name"], "Program");
+    assert_eq!(told["second_factors"][0]["to"], "ada@example.com");
+    for member in ["social_accounts", "passkeys"] {
+        assert_eq!(told[member], json!([]), "{told}");
+    }
     for secret in [&ada.refresh_token, &ada.session_id, &text_of(&key, "key")] {
         assert!(!told.to_string().contains(secret.as_str()), "{told}");
     }
@@ -238,7 +247,16 @@ async fn a_person_is_told_everything_and_erased_unless_it_is_forbidden() {
     delete(&admin, &path).await.must_be(204);
     delete(&admin, &path).await.must_be_problem(404, "not_found");
     let id: uuid::Uuid = ada.user_id.parse::<shared::id::UserId>().unwrap().uuid();
-    for table in ["sessions", "api_keys", "email_indexes"] {
+    for table in [
+        "sessions",
+        "api_keys",
+        "email_indexes",
+        "one_time_tokens",
+        "social_accounts",
+        "pictures",
+        "passkeys",
+        "two_factor_methods",
+    ] {
         let count = format!("SELECT count(*) FROM auth.{table} WHERE user_id = $1");
         let left: i64 = sql.query_one(&count, &[&id]).await.unwrap().get(0);
         assert_eq!(left, 0, "{table}");
@@ -282,5 +300,58 @@ async fn the_audit_log_shows_when_it_was_altered() {
     .await
     .unwrap();
     assert_eq!(verification().await, json!({ "entries": 4, "first_broken": 3 }));
+    platform.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_administrators_switch_and_set_is_in_the_audit_log() {
+    let platform = Platform::start().await;
+    let admin = platform.register_with_role("admin", Role::Admin).await;
+    let auditor = platform.register_with_role("auditor", Role::Compliance).await;
+    admin.put(TWO_FACTOR, json!({ "enabled": true })).await.must_be(200);
+    admin
+        .put(
+            "/api/v1/auth/two-factor/required-roles",
+            json!({ "roles": ["compliance"] }),
+        )
+        .await
+        .must_be(200);
+    admin
+        .patch(
+            "/api/v1/auth/instance-settings",
+            json!({ "validation_mode": "advanced" }),
+        )
+        .await
+        .must_be(200);
+    let secrets = "/api/v1/auth/bridge-secrets";
+    let secret = json!({ "name": "Backend", "kind": "server" });
+    let secret = admin.post(secrets, secret).await.must_be(201);
+    let one = format!("{secrets}/{}", text_of(&secret, "id"));
+    delete(&admin, &one).await.must_be(204);
+    delete(&admin, &one).await.must_be_problem(404, "not_found");
+
+    let log = auditor.get(AUDIT_LOG).await.must_be(200);
+    let entries = log["data"].as_array().unwrap();
+    let told: Vec<[&Value; 3]> = entries
+        .iter()
+        .map(|entry| [&entry["action"], &entry["before"], &entry["after"]])
+        .collect();
+    let actions: Vec<&Value> = told.iter().map(|[action, ..]| *action).collect();
+    assert_eq!(
+        actions,
+        [
+            "bridge_secret.revoked",
+            "bridge_secret.made",
+            "instance_settings.changed",
+            "required_roles.changed",
+            "module.switched",
+        ]
+    );
+    assert!(entries.iter().all(|entry| entry["actor"] == admin.user_id));
+    assert_eq!(
+        told[3][1..],
+        [r#"{"roles":[]}"#, r#"{"roles":["compliance"]}"#]
+    );
+    assert!(!log.to_string().contains(&text_of(&secret, "secret")), "{log}");
     platform.stop().await.unwrap();
 }
