@@ -85,7 +85,10 @@ pub async fn export_me(
         .transaction("export_me", async |connection| {
             sessions::queries::require_live(connection, principal.session_id, now).await?;
             let (mut api_keys, mut clients) = (Vec::new(), Vec::new());
-            for (kind, into) in [(api_keys::Kind::ApiKey, &mut api_keys), (api_keys::Kind::Client, &mut clients)] {
+            for (kind, into) in [
+                (api_keys::Kind::ApiKey, &mut api_keys),
+                (api_keys::Kind::Client, &mut clients),
+            ] {
                 for key in api_keys::queries::list(connection, kind, id, now).await? {
                     into.push(key.decrypt(keys)?);
                 }

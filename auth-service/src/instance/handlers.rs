@@ -256,7 +256,11 @@ pub async fn revoke_bridge_secret(
             if !queries::revoke_secret(connection, id, now).await? {
                 return Err(ApiError::not_found("There is no bridge secret with this id."));
             }
-            audit::append(connection, &Entry::by_user(&principal, "bridge_secret.revoked", id)).await?;
+            audit::append(
+                connection,
+                &Entry::by_user(&principal, "bridge_secret.revoked", id),
+            )
+            .await?;
             Ok(())
         })
         .await?;

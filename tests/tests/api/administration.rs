@@ -207,7 +207,10 @@ async fn a_person_is_told_everything_and_erased_unless_it_is_forbidden() {
     let admin = platform.register_with_role("admin", Role::Admin).await;
     let officer = platform.register_with_role("officer", Role::Compliance).await;
     let ada = platform.register("ada").await;
-    admin.put(TWO_FACTOR, json!({ "enabled": true })).await.must_be(200);
+    admin
+        .put(TWO_FACTOR, json!({ "enabled": true }))
+        .await
+        .must_be(200);
     ada.post("/api/v1/auth/two-factor/methods", json!({ "method": "email" }))
         .await
         .must_be(201);
@@ -308,7 +311,10 @@ async fn what_administrators_switch_and_set_is_in_the_audit_log() {
     let platform = Platform::start().await;
     let admin = platform.register_with_role("admin", Role::Admin).await;
     let auditor = platform.register_with_role("auditor", Role::Compliance).await;
-    admin.put(TWO_FACTOR, json!({ "enabled": true })).await.must_be(200);
+    admin
+        .put(TWO_FACTOR, json!({ "enabled": true }))
+        .await
+        .must_be(200);
     admin
         .put(
             "/api/v1/auth/two-factor/required-roles",
@@ -348,10 +354,7 @@ async fn what_administrators_switch_and_set_is_in_the_audit_log() {
         ]
     );
     assert!(entries.iter().all(|entry| entry["actor"] == admin.user_id));
-    assert_eq!(
-        told[3][1..],
-        [r#"{"roles":[]}"#, r#"{"roles":["compliance"]}"#]
-    );
+    assert_eq!(told[3][1..], [r#"{"roles":[]}"#, r#"{"roles":["compliance"]}"#]);
     assert!(!log.to_string().contains(&text_of(&secret, "secret")), "{log}");
     platform.stop().await.unwrap();
 }

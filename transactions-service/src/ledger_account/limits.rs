@@ -52,10 +52,11 @@ pub async fn set_limits(
                 .await?;
             if before.limits != limits {
                 let actor = &request.actor;
-                let entry = audit::Entry::by(actor.user_id, &actor.roles, "account.limits_changed", id).change(
-                    &json!({ "limits": before.limits }),
-                    &json!({ "limits": limits, "reason": request.reason }),
-                )?;
+                let entry = audit::Entry::by(actor.user_id, &actor.roles, "account.limits_changed", id)
+                    .change(
+                        &json!({ "limits": before.limits }),
+                        &json!({ "limits": limits, "reason": request.reason }),
+                    )?;
                 audit::append(conn, &entry).await?;
             }
             Ok::<_, ApiError>(LimitUse { limits, ..before })
