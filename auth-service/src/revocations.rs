@@ -115,7 +115,7 @@ async fn list(connection: &mut AsyncPgConnection, after: Option<i64>) -> QueryRe
     .bind::<Nullable<BigInt>, _>(after)
     .load(connection)
     .await?;
-    let last = rows.iter().next().map_or(0, |row| row.last);
+    let last = rows.as_slice().first().map_or(0, |row| row.last);
     let entry = |row: Row| {
         Some(Revocation {
             number: row.number?,

@@ -482,7 +482,7 @@ pub const RULES: &[Rule] = &[
             change(
                 "Ingress",
                 "gateway",
-                "/spec/rules/0/http/paths/8/pathType",
+                "/spec/rules/0/http/paths/10/pathType",
                 r#""Prefix""#,
             ),
             change(
