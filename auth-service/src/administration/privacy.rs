@@ -62,7 +62,7 @@ impl SecondFactor {
                 Kind::Totp | Kind::Passkey | Kind::RecoveryCode => None,
             };
             let status = MethodStatus::of(method)?;
-            Ok(Self { status, to })
+            Ok::<_, ApiError>(Self { status, to })
         });
         factors.collect()
     }
