@@ -341,6 +341,9 @@ mod tests {
             user_id,
             session_id: SessionId::new(),
             roles: vec![role],
+            client_id: None,
+            scopes: None,
+            actor: None,
             expires_at: DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
         }
     }

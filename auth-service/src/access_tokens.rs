@@ -12,10 +12,10 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, Header};
 use secrecy::{ExposeSecret, SecretString};
 use shared::access_token::{AUDIENCE, ISSUER, TOKEN_TYPE};
-use shared::id::{AccessTokenId, SessionId, UserId};
+use shared::id::{AccessTokenId, ApiKeyId, SessionId, UserId};
 use shared::openapi::CommonErrors;
-use shared::principal::AccessTokenClaims;
-use shared::{ApiError, Role};
+use shared::principal::{AccessTokenClaims, Actor};
+use shared::{ApiError, Role, Scope, scope};
 
 use crate::config::SigningKeysConfig;
 use crate::signing_key::SigningKey;
@@ -27,6 +27,19 @@ pub const LIFETIME: Duration = Duration::minutes(5);
 pub struct SigningKeys {
     current: SigningKey,
     published: JwkSet,
+}
+
+/// What an access token says.
+pub struct Grant<'g> {
+    pub user_id: UserId,
+    /// What it is given for; of an API key, the key's id.
+    pub session_id: SessionId,
+    pub client_id: Option<ApiKeyId>,
+    pub roles: &'g [Role],
+    pub amr: &'g [String],
+    /// Without any, it is good for everything.
+    pub scopes: Option<&'g [Scope]>,
+    pub actor: Option<UserId>,
 }
 
 impl SigningKeys {
@@ -48,23 +61,46 @@ impl SigningKeys {
         &self.published
     }
 
+    /// For a session, which lasts longer than any token.
     pub fn issue(
         &self,
         user_id: UserId,
         session_id: SessionId,
         roles: &[Role],
+        amr: &[String],
         now: DateTime<Utc>,
+    ) -> anyhow::Result<String> {
+        let grant = Grant {
+            user_id,
+            session_id,
+            client_id: None,
+            roles,
+            amr,
+            scopes: None,
+            actor: None,
+        };
+        self.issue_until(&grant, now, now + LIFETIME)
+    }
+
+    pub fn issue_until(
+        &self,
+        grant: &Grant<'_>,
+        now: DateTime<Utc>,
+        expires_at: DateTime<Utc>,
     ) -> anyhow::Result<String> {
         let claims = AccessTokenClaims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
-            sub: user_id,
-            sid: session_id,
-            roles: roles.to_vec(),
+            sub: grant.user_id,
+            sid: grant.session_id,
+            roles: grant.roles.to_vec(),
             jti: AccessTokenId::new(),
             iat: now.timestamp(),
-            exp: (now + LIFETIME).timestamp(),
-            amr: vec!["pwd".to_owned()],
+            exp: expires_at.timestamp(),
+            amr: grant.amr.to_vec(),
+            client_id: grant.client_id,
+            scope: grant.scopes.map(scope::claim),
+            act: grant.actor.map(|sub| Actor { sub }),
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(TOKEN_TYPE.to_owned());
@@ -116,12 +152,12 @@ mod tests {
         let during = keys(&new, None, Some(&old));
         let after = keys(&new, None, None);
         let token = before
-            .issue(user, session, &[Role::Customer], clock.now())
+            .issue(user, session, &[Role::Customer], &["pwd".to_owned()], clock.now())
             .unwrap();
 
         // Published before it signs: whoever knows the keys of one replica accepts what another one signs.
         let early = AccessTokenVerifier::from_keys(before.published(), clock.clone());
-        let signed_elsewhere = during.issue(user, session, &[], clock.now()).unwrap();
+        let signed_elsewhere = during.issue(user, session, &[], &[], clock.now()).unwrap();
         early.verify(&signed_elsewhere).await.unwrap();
 
         let verifier = AccessTokenVerifier::from_keys(during.published(), clock.clone());

@@ -10,6 +10,7 @@
 //! - `FIELD_KEYS`: the keys that personal data are encrypted with, `number:key` and commas between them, each key 32 random
 //!   bytes in base64. All read; `rotate-field-keys` has everything written with the first
 //! - `BLIND_INDEX_KEYS`: the same for the keys that users are found by their e-mail with
+//! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services
 //! - `PASSWORD_HASH_MEMORY_KIB`, `PASSWORD_HASH_ITERATIONS`: Argon2id's cost, default 19456 and 2 (OWASP), in production
 //!   not less
 //! - `PASSWORD_HASH_THREADS`: threads that hash, default 1
@@ -39,6 +40,7 @@ pub struct Config {
     pub db: DbConfig,
     pub signing_keys: SigningKeysConfig,
     pub field_keys: FieldKeys,
+    pub service_secrets: Vec<SecretString>,
     pub hashing: HashingConfig,
     pub workers: usize,
     pub shutdown_delay: Duration,
@@ -67,6 +69,7 @@ impl Config {
             db: DbConfig::from_env(&mut env),
             signing_keys: SigningKeysConfig::from_env(&mut env),
             field_keys: FieldKeys::from_env(&mut env),
+            service_secrets: env.secrets("SERVICE_SECRETS"),
             hashing: HashingConfig::from_env(&mut env),
             workers: env.or("WORKERS", 2),
             shutdown_delay: Duration::from_secs(env.or("SHUTDOWN_DELAY_S", 0)),
@@ -145,6 +148,7 @@ mod tests {
             ("SIGNING_KEY", &key),
             ("FIELD_KEYS", FIELD_KEYS),
             ("BLIND_INDEX_KEYS", BLIND_INDEX_KEYS),
+            ("SERVICE_SECRETS", "71c5e9a20d8b46f3b9c04d7e62a8f153"),
         ];
         all.extend(pairs);
         let outcome = Config::from_env(Env::from_pairs(all));

@@ -20,40 +20,69 @@ pub const EMAIL: Column = Column("auth.users.email");
 pub const NAME: Column = Column("auth.users.name");
 pub const IP: Column = Column("auth.sessions.ip");
 pub const USER_AGENT: Column = Column("auth.sessions.user_agent");
+pub const DEVICE_ID: Column = Column("auth.sessions.device_id");
+pub const USER_NAME: Column = Column("auth.users.user_name");
+pub const PROFILE: Column = Column("auth.users.profile");
+pub const API_KEY_NAME: Column = Column("auth.api_keys.name");
 const CHECK_VALUE: Column = Column("auth.field_keys.check_value");
 
-/// Where personal data are: the columns of versions from before field encryption, and those that replace them.
+/// Where personal data are: the columns of versions from before field encryption, where there were any, and those that
+/// replace them.
 struct PersonalColumn {
     place: Column,
     table: &'static str,
-    plaintext: &'static str,
+    plaintext: Option<&'static str>,
     encrypted: &'static str,
 }
 
-const COLUMNS: [PersonalColumn; 4] = [
+const COLUMNS: [PersonalColumn; 8] = [
     PersonalColumn {
         place: EMAIL,
         table: "users",
-        plaintext: "email",
+        plaintext: Some("email"),
         encrypted: "email_encrypted",
     },
     PersonalColumn {
         place: NAME,
         table: "users",
-        plaintext: "name",
+        plaintext: Some("name"),
         encrypted: "name_encrypted",
     },
     PersonalColumn {
         place: IP,
         table: "sessions",
-        plaintext: "ip",
+        plaintext: Some("ip"),
         encrypted: "ip_encrypted",
     },
     PersonalColumn {
         place: USER_AGENT,
         table: "sessions",
-        plaintext: "user_agent",
+        plaintext: Some("user_agent"),
         encrypted: "user_agent_encrypted",
+    },
+    PersonalColumn {
+        place: DEVICE_ID,
+        table: "sessions",
+        plaintext: None,
+        encrypted: "device_id_encrypted",
+    },
+    PersonalColumn {
+        place: USER_NAME,
+        table: "users",
+        plaintext: None,
+        encrypted: "user_name_encrypted",
+    },
+    PersonalColumn {
+        place: PROFILE,
+        table: "users",
+        plaintext: None,
+        encrypted: "profile_encrypted",
+    },
+    PersonalColumn {
+        place: API_KEY_NAME,
+        table: "api_keys",
+        plaintext: None,
+        encrypted: "name_encrypted",
     },
 ];
 

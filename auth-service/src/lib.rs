@@ -3,17 +3,21 @@
 //! `users` registers, `passwords` proves, `sessions` keeps the proof, `access_tokens` carries it to the other services.
 
 mod access_tokens;
+mod administration;
+mod api_keys;
 mod cleanup;
 pub mod config;
 mod field_keys;
 mod login_attempts;
 mod passwords;
+mod revocations;
 pub mod routes;
 mod schema;
 mod sessions;
 pub mod signing_key;
 mod state;
 mod telemetry;
+mod token_exchange;
 pub mod users;
 
 use std::net::TcpListener;
@@ -25,7 +29,7 @@ use shared::access_token::AccessTokenVerifier;
 use shared::config::Env;
 use shared::process::Command;
 use shared::server::{Readiness, Server};
-use shared::{Db, FieldKeys};
+use shared::{Db, FieldKeys, ServiceTokens};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -70,7 +74,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         state.signing_keys.published(),
         clock.clone(),
     ));
+    let tokens = ServiceTokens::new(SERVICE, &config.service_secrets, clock.clone())?;
+    let tokens = web::Data::new(tokens);
     let state = web::Data::new(state);
+    tasks.spawn(revocations::listen(state.clone(), shutdown.clone()));
     tasks.spawn(cleanup::run(db.clone(), clock, shutdown.clone()));
     let (ready_db, ready_keys) = (db.clone(), keys.clone());
     let server = Server {
@@ -90,7 +97,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     };
     let serve = async {
         let served = server.serve(move |config| {
-            config.app_data(state.clone()).app_data(verifier.clone());
+            config
+                .app_data(state.clone())
+                .app_data(verifier.clone())
+                .app_data(tokens.clone());
             routes::configure(config);
         });
         let served = served.await;

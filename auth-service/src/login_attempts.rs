@@ -1,7 +1,10 @@
 //! The progressive delay after failed logins: a guesser gets slower and slower, and nobody is ever locked out for good.
 //!
-//! Known by a keyed hash of the e-mail, whether or not a user has it, so it reveals nothing. An attempt counts as failed when it begins and
+//! Known by a keyed hash of the e-mail, whether or not a user has it, so it reveals nothing; attempts from a device that has
+//! logged in before are counted for that device alone, so that nobody can keep the owner out by guessing. An attempt counts as failed when it begins and
 //! success takes all of them back; so guesses that race each other cannot outrun the count, which one upsert keeps.
+
+pub mod device;
 
 use chrono::{DateTime, Duration, Utc};
 use diesel::prelude::*;
@@ -11,6 +14,7 @@ use shared::field_key::{Column, FieldError};
 use shared::{ApiError, FieldKeys};
 
 use crate::schema::login_attempts;
+use device::PresentedDevice;
 
 /// Seconds to wait after the first, second, … failure; after all further ones it is the longest.
 const DELAYS_S: [i32; 11] = [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, LONGEST_DELAY_S];
@@ -19,11 +23,16 @@ const LONGEST_DELAY_S: i32 = 60;
 pub const MEMORY: Duration = Duration::minutes(15);
 
 const EMAIL: Column = Column("auth.login_attempts.email");
+const EMAIL_AND_DEVICE: Column = Column("auth.login_attempts.email_and_device");
 
-/// What attempts with this e-mail are known by. While the key is being replaced, two replicas may count for themselves.
-pub fn email_hash(keys: &FieldKeys, email: &str) -> Result<Vec<u8>, FieldError> {
+/// What attempts with this e-mail are known by: those of a known device, or those of all others. While the key is being replaced,
+/// two replicas may count for themselves.
+pub fn email_hash(keys: &FieldKeys, email: &str, device: &PresentedDevice) -> Result<Vec<u8>, FieldError> {
     let key = keys.blind_index_keys().next().ok_or(FieldError::NotEncrypted)?;
-    keys.blind_index(key, EMAIL, email)
+    match device.known_for(keys, email)? {
+        Some(device) => keys.blind_index(key, EMAIL_AND_DEVICE, &format!("{device}\n{email}")),
+        None => keys.blind_index(key, EMAIL, email),
+    }
 }
 
 /// Counts an attempt, or refuses it with 429 when the last one is not long enough ago.

@@ -1,6 +1,39 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
+    api_keys (id) {
+        id -> Uuid,
+        kind -> Text,
+        user_id -> Uuid,
+        name_encrypted -> Bytea,
+        secret_hash -> Bytea,
+        scopes -> Array<Nullable<Text>>,
+        allowed_networks -> Array<Nullable<Text>>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        last_used_at -> Nullable<Timestamptz>,
+        revoked_at -> Nullable<Timestamptz>,
+        replaced_by -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
+    audit_log (number) {
+        number -> Int8,
+        at -> Timestamptz,
+        actor -> Text,
+        roles -> Text,
+        action -> Text,
+        subject -> Text,
+        before -> Nullable<Json>,
+        after -> Nullable<Json>,
+        request_id -> Nullable<Text>,
+        previous_hash -> Bytea,
+        hash -> Bytea,
+    }
+}
+
+diesel::table! {
     email_indexes (value) {
         value -> Bytea,
         key_number -> Int4,
@@ -33,6 +66,22 @@ diesel::table! {
         session_id -> Uuid,
         created_at -> Timestamptz,
         used_at -> Nullable<Timestamptz>,
+        successor_sealed -> Nullable<Bytea>,
+    }
+}
+
+diesel::table! {
+    revocation_feed (id) {
+        id -> Bool,
+        last -> Int8,
+    }
+}
+
+diesel::table! {
+    revocations (number) {
+        number -> Int8,
+        id -> Uuid,
+        revoked_at -> Timestamptz,
     }
 }
 
@@ -50,6 +99,8 @@ diesel::table! {
         revoked_at -> Nullable<Timestamptz>,
         ip_encrypted -> Nullable<Bytea>,
         user_agent_encrypted -> Nullable<Bytea>,
+        amr -> Array<Nullable<Text>>,
+        device_id_encrypted -> Nullable<Bytea>,
     }
 }
 
@@ -66,18 +117,27 @@ diesel::table! {
         updated_at -> Timestamptz,
         email_encrypted -> Nullable<Bytea>,
         name_encrypted -> Nullable<Bytea>,
+        user_name_encrypted -> Nullable<Bytea>,
+        profile_encrypted -> Nullable<Bytea>,
+        email_verified_at -> Nullable<Timestamptz>,
+        legal_hold_at -> Nullable<Timestamptz>,
     }
 }
 
+diesel::joinable!(api_keys -> users (user_id));
 diesel::joinable!(email_indexes -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
 diesel::joinable!(sessions -> users (user_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
+    api_keys,
+    audit_log,
     email_indexes,
     field_keys,
     login_attempts,
     refresh_tokens,
+    revocation_feed,
+    revocations,
     sessions,
     users,
 );

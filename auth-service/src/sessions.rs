@@ -1,34 +1,37 @@
 //! Sessions: a login and what keeps it alive.
 //!
 //! A session has a credential (`ses_…`), given out once, and a refresh token (`rt_…`) that is replaced with each use; the
-//! database knows only their SHA-256, which is enough because both are random. A refresh token that comes a second time
-//! was stolen, from the user or by the user's thief, so the session ends. Access tokens outlive their session by at most
+//! database knows only their SHA-256, which is enough because both are random. A refresh token that comes a second time,
+//! later or from another client, was stolen, from the user or by the user's thief, so the session ends. Access tokens outlive their session by at most
 //! their five minutes in other services; this one looks at the session.
 
 pub mod handlers;
+pub mod login;
 pub mod queries;
+pub mod refresh_token;
 
 use std::net::IpAddr;
 
 use actix_web::HttpRequest;
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderName};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Duration, Utc};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer};
+use shared::id::SessionId;
 use shared::{ApiError, Denial};
-use utoipa::ToSchema;
 
 /// A session ends this long after its login, however much it is used.
 const LIFETIME: Duration = Duration::days(30);
 /// A session ends when it was not used for this long.
-const IDLE_LIFETIME: Duration = Duration::days(7);
+pub const IDLE_LIFETIME: Duration = Duration::days(7);
 
 const SECRET_BYTES: usize = 32;
 const SESSION_PREFIX: &str = "ses_";
 const REFRESH_TOKEN_PREFIX: &str = "rt_";
 const MAX_USER_AGENT_LENGTH: usize = 256;
+const MAX_DEVICE_ID_LENGTH: usize = 128;
+const DEVICE_ID: HeaderName = HeaderName::from_static("x-device-id");
 
 /// A bearer secret of our making: 256 random bits behind a prefix that tells what it is for.
 pub struct Secret(SecretString);
@@ -49,6 +52,11 @@ impl Secret {
         Ok(Self(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)).into()))
     }
 
+    /// One that was made before.
+    pub fn from_text(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// What the database keeps.
     pub fn hash(&self) -> Vec<u8> {
         sha256(self.0.expose_secret())
@@ -65,28 +73,18 @@ pub fn sha256(text: &str) -> Vec<u8> {
     digest.as_ref().to_vec()
 }
 
-/// A refresh token that a client presented; only its hash is kept. Any text is one, known or unknown.
-#[derive(Debug, ToSchema)]
-#[schema(value_type = String, format = Password, example = "rt_B3ZKQ0mXk0o2l8m4y1m9c6Jk7XQ9gq0aVJcYb3n5s2E")]
-pub struct PresentedRefreshToken(Vec<u8>);
-
-impl<'de> Deserialize<'de> for PresentedRefreshToken {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Ok(Self(sha256(&text)))
-    }
-}
-
 /// Until when a session lasts that began at `created_at` and is used `now`, if it is not used again.
 fn idle_expiry(expires_at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     (now + IDLE_LIFETIME).min(expires_at)
 }
 
 /// Where a login came from, as the user will see it in the list of sessions.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Client {
     pub ip: Option<String>,
     pub user_agent: Option<String>,
+    /// What the program calls the device it runs on: `X-Device-ID`.
+    pub device_id: Option<String>,
 }
 
 impl Client {
@@ -101,8 +99,29 @@ impl Client {
         Self {
             ip: ip.map(|ip| ip.to_canonical().to_string()),
             user_agent: user_agent.map(|text| text.chars().take(MAX_USER_AGENT_LENGTH).collect()),
+            device_id: text(DEVICE_ID).and_then(device_id),
         }
     }
+}
+
+/// A device id as it is kept: one that is too long names no device.
+fn device_id(text: &str) -> Option<String> {
+    let text = text.trim();
+    (1..=MAX_DEVICE_ID_LENGTH)
+        .contains(&text.len())
+        .then(|| text.to_owned())
+}
+
+/// A login as it is kept, decrypted.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub id: SessionId,
+    pub client: Client,
+    /// How the user proved who they are, by RFC 8176.
+    pub amr: Vec<String>,
+    pub created_at: DateTime<Utc>,
+    pub last_used_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
 }
 
 /// 401: the access token is genuine, but its session was ended.
@@ -135,13 +154,6 @@ mod tests {
     }
 
     #[test]
-    fn a_presented_token_keeps_nothing_that_works() {
-        let token: PresentedRefreshToken = serde_json::from_value("rt_hunter2".into()).unwrap();
-        assert_eq!(token.0, sha256("rt_hunter2"));
-        assert!(!format!("{token:?}").contains("hunter2"));
-    }
-
-    #[test]
     fn use_keeps_a_session_alive_but_never_past_its_end() {
         let login = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let end = login + LIFETIME;
@@ -154,10 +166,13 @@ mod tests {
         let request = TestRequest::default()
             .insert_header(("x-forwarded-for", "6.6.6.6, ::ffff:192.0.2.7"))
             .insert_header(("user-agent", "x".repeat(1000)))
+            .insert_header(("x-device-id", "d".repeat(128)))
             .to_http_request();
         let client = Client::of(&request);
         assert_eq!(client.ip.as_deref(), Some("192.0.2.7"));
         assert_eq!(client.user_agent.map(|text| text.len()), Some(256));
+        assert_eq!(client.device_id.map(|text| text.len()), Some(128));
+        assert_eq!(device_id(&"d".repeat(129)), None);
         let nonsense = TestRequest::default()
             .insert_header(("x-forwarded-for", "<script>"))
             .peer_addr(([127, 0, 0, 1], 1).into())

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use crate::access_tokens::SigningKeys;
 use crate::config::Config;
 use crate::passwords::hashing::HashingPool;
+use crate::revocations::News;
 
 pub struct AppState {
     pub db: Db,
@@ -15,6 +16,7 @@ pub struct AppState {
     pub signing_keys: SigningKeys,
     pub field_keys: FieldKeys,
     pub hashing: HashingPool,
+    pub revocations: News,
     runtime: Handle,
     tasks: TaskTracker,
 }
@@ -27,6 +29,7 @@ impl AppState {
             signing_keys: SigningKeys::new(&config.signing_keys).context("SIGNING_KEY")?,
             field_keys: config.field_keys.clone(),
             hashing: HashingPool::start(config.hashing).context("PASSWORD_HASH_*")?,
+            revocations: News::default(),
             runtime: Handle::current(),
             tasks,
         })

@@ -10,6 +10,8 @@ pub enum Revocation {
     PasswordChange,
     /// A refresh token came a second time.
     TokenReuse,
+    /// By somebody of staff.
+    Administration,
 }
 
 /// Begins to count, before anything happens that counts.
@@ -33,6 +35,10 @@ pub fn start() {
         "auth_refresh_token_reuses_total",
         "Refresh tokens that came a second time: each is a theft, or a client that does not store the next one",
     );
+    telemetry::counter(
+        "auth_refresh_token_repeats_total",
+        "Refresh tokens that came again at once from the same client, and got the same answer",
+    );
     describe_counter!(
         "auth_sessions_revoked_total",
         "Sessions ended before their time, by reason"
@@ -41,6 +47,7 @@ pub fn start() {
         Revocation::Logout,
         Revocation::PasswordChange,
         Revocation::TokenReuse,
+        Revocation::Administration,
     ] {
         sessions_revoked(reason).increment(0);
     }
@@ -74,6 +81,7 @@ pub fn sessions_revoked(why: Revocation) -> Counter {
         Revocation::Logout => "logout",
         Revocation::PasswordChange => "password_change",
         Revocation::TokenReuse => "refresh_token_reuse",
+        Revocation::Administration => "administration",
     };
     counter!("auth_sessions_revoked_total", "reason" => reason)
 }

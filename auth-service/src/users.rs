@@ -161,21 +161,9 @@ impl<'de> Deserialize<'de> for Name {
 #[diesel(sql_type = Array<Nullable<Text>>)]
 pub struct Roles(pub Vec<Role>);
 
-/// A role as JSON and the database write it.
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Customer => "customer",
-        Role::Support => "support",
-        Role::Compliance => "compliance",
-        Role::Admin => "admin",
-        Role::Superadmin => "superadmin",
-        Role::Partner => "partner",
-    }
-}
-
 impl ToSql<Array<Nullable<Text>>, Pg> for Roles {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> diesel::serialize::Result {
-        let names: Vec<_> = self.0.iter().map(|role| Some(role_name(*role))).collect();
+        let names: Vec<_> = self.0.iter().map(|role| Some(role.name())).collect();
         ToSql::<Array<Nullable<Text>>, Pg>::to_sql(&names, &mut out.reborrow())
     }
 }
@@ -256,15 +244,8 @@ mod tests {
 
     #[test]
     fn a_role_is_stored_as_it_is_on_the_wire() {
-        for role in [
-            Role::Customer,
-            Role::Support,
-            Role::Compliance,
-            Role::Admin,
-            Role::Superadmin,
-            Role::Partner,
-        ] {
-            assert_eq!(serde_json::to_value(role).unwrap(), role_name(role));
+        for role in Role::ALL {
+            assert_eq!(serde_json::to_value(role).unwrap(), role.name());
         }
     }
 }

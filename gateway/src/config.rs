@@ -1,6 +1,8 @@
 //! The configuration of the gateway, from the environment:
 //!
 //! - `AUTH_URL`, `ACCOUNTS_URL`, `TRANSACTIONS_URL`: base URLs of the services behind it, without a path
+//! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services
+//! - `REVOCATION_MAX_STALENESS_S`: how long ago at most it must be known who was revoked while money is moved, default 10
 //! - `ADDRESS_LIMIT_PER_MINUTE`: requests of one address, default 600
 //! - `USER_LIMIT_PER_MINUTE`: requests of one user, default 1200
 //! - `LOGIN_LIMIT_PER_MINUTE`: registrations, logins and refreshes of one address, default 30
@@ -15,6 +17,7 @@
 
 use std::time::Duration;
 
+use secrecy::SecretString;
 use shared::Clock;
 use shared::config::Env;
 
@@ -26,6 +29,8 @@ pub struct Config {
     pub auth_url: String,
     pub accounts_url: String,
     pub transactions_url: String,
+    pub service_secrets: Vec<SecretString>,
+    pub revocation_max_staleness: Duration,
     pub limits: LimitsConfig,
     pub trusted_proxies: Vec<String>,
     pub cors_origins: Vec<String>,
@@ -48,6 +53,8 @@ impl Config {
             auth_url: env.base_url("AUTH_URL"),
             accounts_url: env.base_url("ACCOUNTS_URL"),
             transactions_url: env.base_url("TRANSACTIONS_URL"),
+            service_secrets: env.secrets("SERVICE_SECRETS"),
+            revocation_max_staleness: Duration::from_secs(env.or("REVOCATION_MAX_STALENESS_S", 10)),
             limits: LimitsConfig {
                 address_per_minute: env.or("ADDRESS_LIMIT_PER_MINUTE", 600),
                 user_per_minute: env.or("USER_LIMIT_PER_MINUTE", 1200),
@@ -72,6 +79,10 @@ impl Config {
             ("USER_LIMIT_PER_MINUTE", self.limits.user_per_minute == 0),
             ("LOGIN_LIMIT_PER_MINUTE", self.limits.login_per_minute == 0),
             ("WORKERS", self.workers == 0),
+            (
+                "REVOCATION_MAX_STALENESS_S",
+                self.revocation_max_staleness.is_zero(),
+            ),
         ];
         let proxies = TrustedProxies::parse(&self.trusted_proxies).err();
         let origins = Cors::parse(&self.cors_origins).err();
@@ -128,6 +139,7 @@ mod tests {
             ("AUTH_URL", "http://localhost:8081"),
             ("ACCOUNTS_URL", "http://localhost:8082/"),
             ("TRANSACTIONS_URL", "https://transactions.internal"),
+            ("SERVICE_SECRETS", "71c5e9a20d8b46f3b9c04d7e62a8f153"),
         ]);
         assert_eq!(Config::from_env(env).unwrap().limits.address_per_minute, 600);
     }

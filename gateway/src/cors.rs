@@ -7,7 +7,8 @@ use actix_web::{HttpResponse, ResponseError};
 use shared::ApiError;
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Idempotency-Key, X-Request-Id, Traceparent";
+const ALLOWED_HEADERS: &str =
+    "Authorization, Content-Type, Idempotency-Key, X-Request-Id, X-Session-ID, Traceparent";
 const EXPOSED_HEADERS: &str =
     "RateLimit, RateLimit-Policy, Retry-After, Idempotent-Replayed, X-Request-Id, Location";
 const PREFLIGHT_VARY: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
@@ -31,12 +32,16 @@ impl Cors {
         })
     }
 
+    pub fn allows(&self, origin: &HeaderValue) -> bool {
+        self.origins.contains(origin)
+    }
+
     /// The answer to a preflight request, if `request` is one.
     pub fn preflight(&self, method: &Method, headers: &HeaderMap) -> Option<HttpResponse> {
         let is_preflight =
             method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         let origin = headers.get(header::ORIGIN).filter(|_| is_preflight)?;
-        if !self.origins.contains(origin) {
+        if !self.allows(origin) {
             let detail = "Browser apps of this origin are not allowed to call this API.";
             return Some(ApiError::forbidden("origin_not_allowed", detail).error_response());
         }
@@ -59,7 +64,7 @@ impl Cors {
         } else if !headers.get_all(header::VARY).any(names_origin) {
             headers.append(header::VARY, name_value(&header::ORIGIN));
         }
-        if let Some(origin) = origin.filter(|origin| self.origins.contains(origin)) {
+        if let Some(origin) = origin.filter(|origin| self.allows(origin)) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             headers.insert(
                 header::ACCESS_CONTROL_EXPOSE_HEADERS,

@@ -21,7 +21,8 @@ const DESCRIPTION: &str = "\
 Accounts, payments and transfers on a double-entry ledger.
 
 **Authentication.** `POST /api/v1/auth/register` makes a user, `POST /api/v1/auth/login` answers an `access_token`. Send it as \
-`Authorization: Bearer <access_token>`; it is valid for five minutes, and `POST /api/v1/auth/refresh` gives the next one.
+`Authorization: Bearer <access_token>`; it is valid for five minutes, and `POST /api/v1/auth/refresh` gives the next one. Instead, the \
+login's `session_id` can be sent as `X-Session-ID`, and an API key as `Authorization: Bearer flk_…`.
 
 **Money** is a whole number of minor units with an ISO 4217 currency: `1050` and `USD` are $10.50.
 

@@ -7,16 +7,17 @@ mod headers;
 
 use std::cell::OnceCell;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, SizedStream};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{self, Bytes};
-use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, body};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, body};
 use shared::json::{self, body_too_large};
 use shared::trace::Span;
-use shared::{ApiError, Outcome, Principal, http_client};
+use shared::{ApiError, Outcome, http_client};
 
 use crate::client_address::{TrustedProxies, network_of};
 use crate::limits::Charges;
@@ -46,7 +47,7 @@ pub async fn forward(
 ) -> HttpResponse {
     let mut charges = Charges::default();
     let answer = match admit(&gateway, &request, &mut charges).await {
-        Ok((service, client)) => exchange(&gateway, service, &request, payload, client).await,
+        Ok(admitted) => exchange(&gateway, &admitted, &request, payload).await,
         Err(refusal) => Err(refusal),
     };
     let mut response = answer.unwrap_or_else(|error| error.error_response());
@@ -54,12 +55,21 @@ pub async fn forward(
     response
 }
 
+/// A request that may go on.
+struct Admitted {
+    service: Service,
+    /// Its address.
+    client: IpAddr,
+    /// The access token to send instead of what the client brought.
+    access_token: Option<Arc<str>>,
+}
+
 /// Lets a request in, or tells why not: too many from this address, no valid token, too many of this user.
 async fn admit(
     gateway: &Gateway,
     request: &HttpRequest,
     charges: &mut Charges,
-) -> Result<(Service, IpAddr), ApiError> {
+) -> Result<Admitted, ApiError> {
     let (service, access) = routes::find(request.uri().path())
         .ok_or_else(|| ApiError::not_found("There is nothing at this path. See /docs."))?;
     let peer = request
@@ -68,28 +78,54 @@ async fn admit(
     let client = gateway.trusted_proxies.client_of(peer.ip(), request.headers());
     let network = network_of(client);
     gateway.limits.address.charge(&network, charges)?;
+    let mut access_token = None;
     match access {
         Access::Public => {}
         Access::Credentials => gateway.limits.login.charge(&network, charges)?,
         Access::Token => {
-            let principal = Principal::extract(request).await?;
-            gateway.limits.user.charge(&principal.user_id, charges)?;
+            let authentication = &gateway.authentication;
+            let authenticated = authentication
+                .authenticate(request, client, &gateway.cors)
+                .await?;
+            gateway
+                .limits
+                .user
+                .charge(&authenticated.principal.user_id, charges)?;
+            if routes::changes_ledger(service, request.method()) {
+                authentication
+                    .revocations
+                    .check_fresh()
+                    .map_err(|error| with_outcome(error, request, Outcome::None))?;
+            }
+            access_token = authenticated.access_token;
         }
     }
-    Ok((service, client))
+    Ok(Admitted {
+        service,
+        client,
+        access_token,
+    })
 }
 
 async fn exchange(
     gateway: &Gateway,
-    service: Service,
+    admitted: &Admitted,
     request: &HttpRequest,
     payload: web::Payload,
-    client: IpAddr,
 ) -> Result<HttpResponse, ApiError> {
+    let service = admitted.service;
     let upstream = gateway.upstream(service);
     let max = routes::max_body_bytes(request.path());
     let body = read_body(request.headers(), payload, max).await?;
-    let build = || outgoing(upstream, request, client, &gateway.trusted_proxies, body.clone());
+    let build = || {
+        outgoing(
+            upstream,
+            request,
+            admitted,
+            &gateway.trusted_proxies,
+            body.clone(),
+        )
+    };
     let answer = send(upstream, request, is_repeatable(service, request), build).await?;
     respond(upstream, request, answer).await
 }
@@ -121,7 +157,7 @@ async fn read_body(headers: &HeaderMap, payload: web::Payload, max: usize) -> Re
 fn outgoing(
     upstream: &Upstream,
     request: &HttpRequest,
-    client: IpAddr,
+    admitted: &Admitted,
     trusted: &TrustedProxies,
     body: Bytes,
 ) -> Result<reqwest::Request, ApiError> {
@@ -138,7 +174,10 @@ fn outgoing(
     let method =
         reqwest::Method::from_bytes(request.method().as_str().as_bytes()).map_err(ApiError::internal)?;
     let mut outgoing = reqwest::Request::new(method, url);
-    *outgoing.headers_mut() = headers::proxy_headers(request, client, trusted);
+    *outgoing.headers_mut() = headers::proxy_headers(request, admitted.client, trusted);
+    if let Some(token) = &admitted.access_token {
+        headers::present_token_only(outgoing.headers_mut(), token)?;
+    }
     if uri.path().ends_with("/export") {
         *outgoing.timeout_mut() = Some(FILE_TIMEOUT);
     }
@@ -245,10 +284,10 @@ async fn attempt(
 }
 
 /// Whether a request that may have been applied does no harm when it comes again: nothing changes, or the service
-/// recognises its key. auth-service takes no keys, and takes a refresh token that comes twice for a stolen one.
+/// recognises its key. auth-service takes no keys, but gives for a refresh token that comes twice at once the same answer.
 fn is_repeatable(service: Service, request: &HttpRequest) -> bool {
     let has_key = request.headers().contains_key("idempotency-key");
-    request.method().is_safe() || (has_key && service != Service::Auth)
+    request.method().is_safe() || (has_key && service != Service::Auth) || request.path() == routes::REFRESH
 }
 
 fn worker_client() -> Result<reqwest::Client, ApiError> {
@@ -350,6 +389,8 @@ mod tests {
             auth_url: url(),
             accounts_url: url(),
             transactions_url: url(),
+            service_secrets: vec!["secret".into()],
+            revocation_max_staleness: Duration::from_secs(10),
             limits,
             trusted_proxies: vec![],
             cors_origins: vec![],
@@ -400,14 +441,18 @@ mod tests {
     #[test]
     fn a_path_that_a_url_parser_would_change_is_refused() {
         let gateway = gateway("http://localhost:1");
-        let address = IpAddr::from([127, 0, 0, 1]);
+        let admitted = Admitted {
+            service: Service::Accounts,
+            client: IpAddr::from([127, 0, 0, 1]),
+            access_token: None,
+        };
         let build = |target: &str| {
             let request = TestRequest::get().uri(target).to_http_request();
             let upstream = gateway.upstream(Service::Accounts);
             outgoing(
                 upstream,
                 &request,
-                address,
+                &admitted,
                 &gateway.trusted_proxies,
                 Bytes::new(),
             )

@@ -1,9 +1,9 @@
 //! The table of what is reachable from outside. Nothing else of a service is: not `/internal`, not its `/metrics`.
 
 use actix_web::guard::{GuardContext, fn_guard};
+use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Bytes, Data, ServiceConfig};
-use shared::access_token::AccessTokenVerifier;
 
 use crate::state::Gateway;
 use crate::{docs, edge, proxy};
@@ -16,7 +16,7 @@ pub enum Service {
 }
 
 /// Paths and all below them, the same on both sides of the gateway. A longer one comes before its own prefix.
-const TABLE: [(&str, Service); 15] = [
+const TABLE: [(&str, Service); 17] = [
     ("/api/v1/transfers", Service::Transactions),
     ("/api/v1/holds", Service::Transactions),
     ("/api/v1/payments", Service::Transactions),
@@ -31,20 +31,28 @@ const TABLE: [(&str, Service); 15] = [
     ("/api/v1/ledger", Service::Transactions),
     ("/api/v1/accounts", Service::Accounts),
     ("/api/v1/auth", Service::Auth),
+    ("/oauth", Service::Auth),
     ("/.well-known/jwks.json", Service::Auth),
+    (OAUTH_METADATA, Service::Auth),
 ];
+
+const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
 
 const TRANSFER_BATCHES: &str = "/api/v1/transfer-batches";
 
 /// Attempts at a credential: without an access token, and under the strictest limit.
-const CREDENTIALS: [&str; 3] = [
+const CREDENTIALS: [&str; 6] = [
     "/api/v1/auth/login",
-    "/api/v1/auth/refresh",
+    REFRESH,
     "/api/v1/auth/register",
+    "/oauth/token",
+    "/oauth/introspect",
+    "/oauth/revoke",
 ];
+pub const REFRESH: &str = "/api/v1/auth/refresh";
 
 /// What else needs no access token. The method is not looked at: the service answers a wrong one with 405.
-const PUBLIC: [&str; 1] = ["/.well-known/jwks.json"];
+const PUBLIC: [&str; 2] = ["/.well-known/jwks.json", OAUTH_METADATA];
 
 /// Answered by the server itself, for operators.
 const OPERATIONAL: [&str; 3] = ["/livez", "/readyz", "/metrics"];
@@ -73,6 +81,11 @@ pub fn find(path: &str) -> Option<(Service, Access)> {
     Some((service, access))
 }
 
+/// Whether a request changes something in the ledger.
+pub fn changes_ledger(service: Service, method: &Method) -> bool {
+    service == Service::Transactions && !method.is_safe()
+}
+
 /// The most bytes that a body for `path` may have.
 pub fn max_body_bytes(path: &str) -> usize {
     match path {
@@ -82,16 +95,10 @@ pub fn max_body_bytes(path: &str) -> usize {
 }
 
 /// Registers everything but the operational endpoints, inside the layer that makes requests strict and answers safe.
-pub fn configure(
-    config: &mut ServiceConfig,
-    gateway: &Data<Gateway>,
-    verifier: &Data<AccessTokenVerifier>,
-    document: &Bytes,
-) {
+pub fn configure(config: &mut ServiceConfig, gateway: &Data<Gateway>, document: &Bytes) {
     let mut scope = web::scope("")
         .guard(fn_guard(is_not_operational))
-        .app_data(Data::clone(gateway))
-        .app_data(Data::clone(verifier));
+        .app_data(Data::clone(gateway));
     // A resource each, although one function serves them all, so that metrics tell them apart.
     for (prefix, _) in TABLE {
         scope = scope
@@ -125,6 +132,9 @@ mod tests {
             ("/api/v1/auth/me", (Service::Auth, Token)),
             ("/api/v1/auth/login/", (Service::Auth, Token)),
             ("/.well-known/jwks.json", (Service::Auth, Public)),
+            (OAUTH_METADATA, (Service::Auth, Public)),
+            ("/oauth/token", (Service::Auth, Credentials)),
+            ("/api/v1/auth/api-keys", (Service::Auth, Token)),
             ("/api/v1/accounts", (Service::Accounts, Token)),
             ("/api/v1/accounts/acct_1/freeze", (Service::Accounts, Token)),
             ("/api/v1/transfers", (Service::Transactions, Token)),

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use shared::config::parse_base_url;
 
+use crate::authentication::Authentication;
 use crate::breaker::Breaker;
 use crate::client_address::TrustedProxies;
 use crate::config::Config;
@@ -12,6 +13,7 @@ use crate::limits::Limits;
 use crate::routes::Service;
 
 pub struct Gateway {
+    pub authentication: Authentication,
     pub limits: Limits,
     pub trusted_proxies: TrustedProxies,
     pub cors: Cors,
@@ -31,6 +33,7 @@ pub struct Upstream {
 impl Gateway {
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         Ok(Self {
+            authentication: Authentication::new(config)?,
             limits: Limits::new(&config.limits)?,
             trusted_proxies: TrustedProxies::parse(&config.trusted_proxies).map_err(anyhow::Error::msg)?,
             cors: Cors::parse(&config.cors_origins).map_err(anyhow::Error::msg)?,

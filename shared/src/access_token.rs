@@ -14,7 +14,7 @@ use metrics::Counter;
 use quick_cache::sync::Cache;
 
 use crate::principal::{AccessTokenClaims, Principal};
-use crate::{ApiError, Clock, Denial, HttpClient};
+use crate::{ApiError, Clock, Denial, HttpClient, scope};
 
 pub const ISSUER: &str = "flowlet";
 pub const AUDIENCE: &str = "flowlet";
@@ -116,7 +116,10 @@ impl AccessTokenVerifier {
         let principal = Arc::new(Principal {
             user_id: claims.sub,
             session_id: claims.sid,
+            client_id: claims.client_id,
             roles: claims.roles,
+            scopes: claims.scope.as_deref().map(scope::parse_claim),
+            actor: claims.act.map(|actor| actor.sub),
             expires_at,
         });
         self.verified.insert(token.into(), Arc::clone(&principal));
@@ -202,11 +205,18 @@ fn decoding_keys(set: &JwkSet) -> HashMap<String, DecodingKey> {
     set.keys.iter().filter_map(usable).collect()
 }
 
-fn unavailable() -> ApiError {
+/// 503: who is asking cannot be told right now.
+pub fn unavailable() -> ApiError {
     ApiError::unavailable(
         "authentication_unavailable",
         "Tokens cannot be checked right now. Try again shortly.",
     )
+}
+
+/// 401: nobody says who they are.
+pub fn missing_token() -> ApiError {
+    let detail = "Send `Authorization: Bearer <access_token>`; POST /api/v1/auth/login gives one.";
+    ApiError::unauthorized("missing_token", detail).denied(Denial::TokenMissing)
 }
 
 fn invalid_token() -> ApiError {

@@ -36,8 +36,8 @@ const KEY_BYTES: usize = 32;
 /// Fewer than any 32 random bytes have.
 const MIN_DIFFERENT_BYTES: usize = 12;
 
-/// The longest text that is encrypted: a field is a name or an address, not a document.
-pub const MAX_TEXT_BYTES: usize = 1024;
+/// The longest text that is encrypted: a field is a name, an address or what somebody tells of themselves, not a document.
+pub const MAX_TEXT_BYTES: usize = 8192;
 
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 3;

@@ -38,6 +38,8 @@ kinds! {
     User = "usr" as UserId;
     /// A login; the `sid` of an access token. Not the session's secret.
     Session = "sid" as SessionId;
+    /// What a program of a user logs in with, and equally the id of an OAuth client.
+    ApiKey = "key" as ApiKeyId;
     /// An account of a customer, and equally the ledger account behind it.
     Account = "acct" as AccountId;
     Transfer = "xfer" as TransferId;

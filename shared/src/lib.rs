@@ -4,6 +4,7 @@
 //! Deliberately absent: any rule of the business. A rule belongs to the one service that owns its truth.
 
 pub mod access_token;
+pub mod audit;
 pub mod clients;
 pub mod clock;
 pub mod config;
@@ -23,6 +24,7 @@ pub mod page;
 pub mod principal;
 pub mod process;
 pub mod request_context;
+pub mod scope;
 pub mod server;
 pub mod service_token;
 pub mod telemetry;
@@ -40,4 +42,5 @@ pub use json::Json;
 pub use money::Amount;
 pub use page::{Cursor, Page};
 pub use principal::{Principal, Role};
+pub use scope::Scope;
 pub use service_token::{ServiceCaller, ServiceTokens};

@@ -32,7 +32,49 @@ pub fn document(title: &str, description: &str, routes: impl FnOnce(&mut Service
         .paths
         .paths
         .retain(|path, _| !path.starts_with("/internal/"));
+    for item in document.paths.paths.values_mut() {
+        let operations = [
+            &mut item.get,
+            &mut item.put,
+            &mut item.post,
+            &mut item.patch,
+            &mut item.delete,
+        ];
+        for operation in operations
+            .into_iter()
+            .flatten()
+            .filter(|it| it.security.is_some())
+        {
+            promise_authentication(&mut operation.responses);
+        }
+    }
     document
+}
+
+/// What the gateway and `Principal` answer on behalf of every operation that needs a token.
+const OF_AUTHENTICATION: [(&str, &str); 3] = [
+    (
+        "401",
+        "`session_revoked`, `invalid_session`, `invalid_api_key`: log in again",
+    ),
+    (
+        "403",
+        "`insufficient_scope`, `login_required`: not with this API key or client; `address_not_allowed`; `origin_not_allowed`: a cookie \
+         from another site",
+    ),
+    (
+        "503",
+        "`authentication_unavailable`: who is asking cannot be told right now",
+    ),
+];
+
+fn promise_authentication(responses: &mut utoipa::openapi::Responses) {
+    for (status, codes) in OF_AUTHENTICATION {
+        match responses.responses.get_mut(status) {
+            Some(RefOr::T(response)) => response.description = format!("{}; {codes}", response.description),
+            _ => drop(responses.responses.insert(status.to_owned(), problem(codes))),
+        }
+    }
 }
 
 /// The checked-in text of a document.

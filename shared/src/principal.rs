@@ -9,10 +9,10 @@ use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::access_token::AccessTokenVerifier;
-use crate::id::{SessionId, UserId};
+use crate::access_token::{AccessTokenVerifier, missing_token};
+use crate::id::{ApiKeyId, SessionId, UserId};
 use crate::service_token::bearer_token;
-use crate::{ApiError, Denial, Id};
+use crate::{ApiError, Denial, Id, Scope, scope};
 
 /// What a user may do. Separation of duties: whoever proposes a sensitive action never approves it, whatever the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -26,12 +26,47 @@ pub enum Role {
     Partner,
 }
 
+impl Role {
+    pub const ALL: [Self; 6] = [
+        Self::Customer,
+        Self::Support,
+        Self::Compliance,
+        Self::Admin,
+        Self::Superadmin,
+        Self::Partner,
+    ];
+
+    /// As JSON and databases write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Customer => "customer",
+            Self::Support => "support",
+            Self::Compliance => "compliance",
+            Self::Admin => "admin",
+            Self::Superadmin => "superadmin",
+            Self::Partner => "partner",
+        }
+    }
+
+    /// Of people who work for the platform, and see what belongs to others.
+    pub const fn is_staff(self) -> bool {
+        !matches!(self, Self::Customer | Self::Partner)
+    }
+}
+
 /// The user and session of a verified access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     pub user_id: UserId,
+    /// What the token was given for: a session, or an API key, whose id then stands here.
     pub session_id: SessionId,
+    /// The OAuth client that it was given to.
+    pub client_id: Option<ApiKeyId>,
     pub roles: Vec<Role>,
+    /// What the token may be used for; a login's for everything.
+    pub scopes: Option<Vec<Scope>>,
+    /// Who acts for the user.
+    pub actor: Option<UserId>,
     pub expires_at: DateTime<Utc>,
 }
 
@@ -60,6 +95,16 @@ impl Principal {
     }
 }
 
+impl Principal {
+    /// Refuses a request that the token is not for.
+    fn require_scope(&self, request: &HttpRequest) -> Result<(), ApiError> {
+        match &self.scopes {
+            Some(scopes) => scope::require(scopes, request),
+            None => Ok(()),
+        }
+    }
+}
+
 impl FromRequest for Principal {
     type Error = ApiError;
     type Future = Either<Ready<Result<Self, ApiError>>, LocalBoxFuture<'static, Result<Self, ApiError>>>;
@@ -71,16 +116,17 @@ impl FromRequest for Principal {
             )))));
         };
         let Some(token) = bearer_token(request) else {
-            let detail = "Send `Authorization: Bearer <access_token>`; POST /api/v1/auth/login gives one.";
-            let refusal = ApiError::unauthorized("missing_token", detail).denied(Denial::TokenMissing);
-            return Either::Left(ready(Err(refusal)));
+            return Either::Left(ready(Err(missing_token())));
         };
         if let Some(principal) = verifier.cached(token) {
-            return Either::Left(ready(Ok(Principal::clone(&principal))));
+            let allowed = principal.require_scope(request);
+            return Either::Left(ready(allowed.map(|()| Principal::clone(&principal))));
         }
-        let token = token.to_owned();
+        let (token, request) = (token.to_owned(), request.clone());
         Either::Right(Box::pin(async move {
-            verifier.verify(&token).await.map(Arc::unwrap_or_clone)
+            let principal = verifier.verify(&token).await?;
+            principal.require_scope(&request)?;
+            Ok(Arc::unwrap_or_clone(principal))
         }))
     }
 }
@@ -98,4 +144,17 @@ pub struct AccessTokenClaims {
     pub exp: i64,
     /// RFC 9068 authentication class and methods: `["pwd"]` after a password.
     pub amr: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<ApiKeyId>,
+    /// RFC 8693: what the token may be used for; without it, for everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// RFC 8693: who acts for the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Actor>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Actor {
+    pub sub: UserId,
 }

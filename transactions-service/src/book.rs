@@ -512,8 +512,14 @@ impl Book {
         })
     }
 
+    /// What is held now is posted when somebody approves it, so its conditions are met now or never.
     fn hold_debits(&mut self, order: &TransferOrder, reason: ReviewReason) -> Result<Verdict, Refusal> {
         self.attempt(|book| {
+            if order.legs.iter().any(|leg| leg.available_balance.is_some()) {
+                let before = book.mark();
+                book.post_order(order)?;
+                book.undo_to(before);
+            }
             for debit in order.legs.debits() {
                 book.add_to_held(debit.account_id, debit.amount.minor())?;
             }

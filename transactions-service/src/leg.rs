@@ -20,7 +20,8 @@ pub struct LegOrder {
     pub amount: Amount,
     /// The account's currency.
     pub currency: Currency,
-    /// What must hold of the available balance once the transfer is made, or nothing of it is. Of your own accounts only.
+    /// What must hold of the available balance once the transfer is made, or nothing of it is. A transfer that waits for a person is
+    /// looked at when its money is held. Of your own accounts only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub available_balance: Option<Condition>,
 }

@@ -16,14 +16,16 @@ pub async fn encrypt_fields(env: Env) -> anyhow::Result<()> {
     change_status(&command, ACTIVE, RETIRING).await?;
     // Nothing is added any more, so this ends; the last pass finds nothing.
     for column in &COLUMNS {
-        while encrypt(&command, column).await? > 0 {}
+        if let Some(plaintext) = column.plaintext {
+            while encrypt(&command, column, plaintext).await? > 0 {}
+        }
     }
     change_status(&command, RETIRING, RETIRED).await?;
     println!("all personal data are encrypted; there is no plaintext any more");
     Ok(())
 }
 
-async fn encrypt(command: &Command, column: &PersonalColumn) -> anyhow::Result<usize> {
+async fn encrypt(command: &Command, column: &PersonalColumn, plaintext: &str) -> anyhow::Result<usize> {
     command
         .walk("encrypt_fields", column, async |connection, protection, rows| {
             let (mut replacements, mut indexes) = (Vec::new(), Vec::new());
@@ -41,7 +43,7 @@ async fn encrypt(command: &Command, column: &PersonalColumn) -> anyhow::Result<u
                 return Ok(0);
             }
             email_indexes::complete(connection, indexes).await?;
-            replace_plaintext(connection, column, &replacements).await?;
+            replace_plaintext(connection, column, plaintext, &replacements).await?;
             Ok(replacements.len())
         })
         .await

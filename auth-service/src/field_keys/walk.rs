@@ -102,6 +102,7 @@ async fn window(
         encrypted,
         ..
     } = column;
+    let plaintext = plaintext.unwrap_or("NULL::text");
     diesel::sql_query(format!(
         "SELECT id, {plaintext} AS plaintext, {encrypted} AS encrypted FROM {table}
          WHERE id > $1 ORDER BY id LIMIT {WINDOW}"
@@ -139,14 +140,10 @@ pub async fn replace(
 pub async fn replace_plaintext(
     connection: &mut AsyncPgConnection,
     column: &PersonalColumn,
+    plaintext: &str,
     replacements: &[Replacement<&str>],
 ) -> QueryResult<usize> {
-    let PersonalColumn {
-        table,
-        plaintext,
-        encrypted,
-        ..
-    } = column;
+    let PersonalColumn { table, encrypted, .. } = column;
     diesel::sql_query(format!(
         "UPDATE {table} SET {encrypted} = coalesce({table}.{encrypted}, changed.new), {plaintext} = NULL
          FROM unnest($1, $2, $3) AS changed (id, old, new)

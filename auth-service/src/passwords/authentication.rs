@@ -8,7 +8,7 @@ use shared::ApiError;
 
 use super::Password;
 use super::hashing::HashingPlace;
-use crate::login_attempts;
+use crate::login_attempts::{self, device::PresentedDevice};
 use crate::state::AppState;
 use crate::users::queries::{self, Credentials};
 
@@ -25,10 +25,11 @@ pub async fn authenticate(
     state: &AppState,
     email: &str,
     password: &Password,
+    device: &PresentedDevice,
     now: DateTime<Utc>,
 ) -> Result<Authenticated, ApiError> {
     let hashing = state.hashing.reserve()?;
-    let email_hash = login_attempts::email_hash(&state.field_keys, email)?;
+    let email_hash = login_attempts::email_hash(&state.field_keys, email, device)?;
     let found = {
         let mut connection = state.db.connection().await?;
         login_attempts::admit(&mut connection, &email_hash, now).await?;

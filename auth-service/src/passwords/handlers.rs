@@ -1,6 +1,6 @@
 //! Changing one's password.
 
-use actix_web::{HttpResponse, post, web};
+use actix_web::{HttpRequest, HttpResponse, post, web};
 use serde::Deserialize;
 use shared::error::Problem;
 use shared::openapi::{BodyErrors, CommonErrors};
@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::authentication::{Authenticated, authenticate};
 use super::{About, Password};
+use crate::login_attempts::device::PresentedDevice;
 use crate::state::AppState;
 use crate::telemetry::{Revocation, sessions_revoked};
 use crate::{login_attempts, sessions, users};
@@ -35,6 +36,7 @@ pub struct ChangePasswordRequest {
 #[post("/api/v1/auth/password/change")]
 pub async fn change_password(
     state: web::Data<AppState>,
+    request: HttpRequest,
     principal: Principal,
     body: Json<ChangePasswordRequest>,
 ) -> Result<HttpResponse, ApiError> {
@@ -43,6 +45,7 @@ pub async fn change_password(
         new_password,
     } = body.into_inner();
     let (now, own) = (state.clock.now(), principal.session_id);
+    let device = PresentedDevice::of(&request);
     let user = {
         let mut connection = state.db.connection().await?;
         let user = sessions::queries::find_live_user(&mut connection, own, now).await?;
@@ -54,7 +57,7 @@ pub async fn change_password(
         hashing,
         email_hash,
         ..
-    } = authenticate(&state, &user.email, &current_password, now)
+    } = authenticate(&state, &user.email, &current_password, &device, now)
         .await
         .map_err(wrong_password)?;
     hashing

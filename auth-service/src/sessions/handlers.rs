@@ -10,8 +10,10 @@ use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Json, Principal};
 use utoipa::ToSchema;
 
-use super::queries::{self, NewSession};
-use super::{Client, PresentedRefreshToken, Secret, invalid_refresh_token, session_revoked};
+use super::login::{Login, Method};
+use super::refresh_token::{PresentedRefreshToken, REPEATABLE_FOR};
+use super::{Client, Secret, invalid_refresh_token, login, queries, session_revoked};
+use crate::login_attempts::device::PresentedDevice;
 use crate::passwords::Password;
 use crate::passwords::authentication::{authenticate, invalid_credentials};
 use crate::state::AppState;
@@ -31,6 +33,7 @@ pub struct LoginRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshRequest {
+    #[schema(value_type = String, format = Password, example = "rt_B3ZKQ0mXk0o2l8m4y1m9c6Jk7XQ9gq0aVJcYb3n5s2E")]
     refresh_token: PresentedRefreshToken,
 }
 
@@ -46,6 +49,10 @@ pub struct LoginResponse {
     /// The session's own credential. It stays the same as long as the session lasts, and is shown only here.
     #[schema(example = "ses_o7fT2mXk0o2l8m4y1m9c6Jk7XQ9gq0aVJcYb3n5s2E8")]
     pub session_id: String,
+    /// Proves at later logins, in `X-Device-Token` or the cookie `device_token`, that this device has logged in before: then nobody
+    /// who guesses at the password elsewhere delays them.
+    #[schema(example = "dev_q2mXk0o2l8m4y1m9c6Jk7XQ9gq0aVJcYb3n5s2E8o7fT2mXk0o2l8m4y1m9c6Jk7")]
+    pub device_token: String,
     #[serde(flatten)]
     pub tokens: TokensResponse,
 }
@@ -59,20 +66,23 @@ pub struct TokensResponse {
     /// Seconds until the access token expires.
     #[schema(example = 300)]
     pub expires_in: i64,
-    /// Gives the next tokens, once.
+    /// Gives the next tokens, and another one in its place.
     pub refresh_token: String,
     pub user: User,
 }
 
 impl TokensResponse {
-    fn new(
+    pub fn new(
         state: &AppState,
         user: User,
         session_id: SessionId,
+        amr: &[String],
         refresh_token: &Secret,
         now: DateTime<Utc>,
     ) -> Result<Self, ApiError> {
-        let access_token = state.signing_keys.issue(user.id, session_id, &user.roles.0, now);
+        let access_token = state
+            .signing_keys
+            .issue(user.id, session_id, &user.roles.0, amr, now);
         Ok(Self {
             access_token: access_token.map_err(ApiError::internal)?,
             token_type: TokenType::Bearer,
@@ -84,8 +94,15 @@ impl TokensResponse {
 }
 
 /// An answer with tokens in it, which RFC 6749 wants no cache to keep.
-fn secret_answer(body: impl Serialize) -> HttpResponse {
+pub fn secret_answer(body: impl Serialize) -> HttpResponse {
     HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(body)
+}
+
+/// The same for what was made by the request.
+pub fn secret_created(body: impl Serialize) -> HttpResponse {
+    HttpResponse::Created()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(body)
 }
@@ -105,46 +122,48 @@ pub async fn log_in(
     request: HttpRequest,
     body: Json<LoginRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    let result = begin_session(&state, Client::of(&request), body.into_inner()).await;
+    let (client, device) = (Client::of(&request), PresentedDevice::of(&request));
+    let result = begin_session(&state, client, &device, body.into_inner()).await;
     metrics::counter!("auth_login_attempts_total", "outcome" => outcome_of(&result)).increment(1);
-    result.map(secret_answer)
+    result?.answer(&state)
 }
 
 async fn begin_session(
     state: &AppState,
     client: Client,
+    device: &PresentedDevice,
     LoginRequest { email, password }: LoginRequest,
-) -> Result<LoginResponse, ApiError> {
+) -> Result<Login, ApiError> {
     let now = state.clock.now();
-    let authenticated = authenticate(state, email.as_str(), &password, now).await?;
-    let (secret, refresh_token) = (Secret::session()?, Secret::refresh_token()?);
-    let session = NewSession {
-        id: SessionId::new(),
-        secret_hash: secret.hash(),
-        refresh_token_hash: refresh_token.hash(),
-        client,
-    };
-    let user = state
+    let authenticated = authenticate(state, email.as_str(), &password, device, now).await?;
+    let login = state
         .db
         .transaction("log_in", async |connection| {
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
             let user = users::queries::lock_verified(connection, &authenticated.credentials)
                 .await?
-                .ok_or_else(invalid_credentials)?
-                .decrypt(&state.field_keys)?;
-            queries::begin(connection, &protection, user.id, &session, now).await?;
+                .ok_or_else(invalid_credentials)?;
             login_attempts::forget(connection, &authenticated.email_hash).await?;
-            Ok(user)
+            let methods = [Method::Password];
+            login::begin(
+                state,
+                connection,
+                &protection,
+                user,
+                client.clone(),
+                &methods,
+                now,
+            )
+            .await
         })
         .await?;
     authenticated.renew_hash(state, password);
-    Ok(LoginResponse {
-        session_id: secret.reveal(),
-        tokens: TokensResponse::new(state, user, session.id, &refresh_token, now)?,
-    })
+    Ok(login)
 }
 
-/// Exchanges a refresh token for new tokens. Each works once: one that comes again ends its session.
+/// Exchanges a refresh token for new tokens. The next one replaces it: who repeats the request within 20 seconds, because the
+/// answer was lost or another tab was faster, gets the same one again; a token that comes later, or from another client, ends
+/// its session.
 #[utoipa::path(
     tag = "auth",
     responses(
@@ -156,33 +175,58 @@ async fn begin_session(
 #[post("/api/v1/auth/refresh")]
 pub async fn refresh_tokens(
     state: web::Data<AppState>,
+    request: HttpRequest,
     body: Json<RefreshRequest>,
 ) -> Result<HttpResponse, ApiError> {
+    let presented = body.into_inner().refresh_token;
+    let tokens = refresh(&state, &Client::of(&request), &presented).await?;
+    Ok(secret_answer(tokens))
+}
+
+pub async fn refresh(
+    state: &AppState,
+    client: &Client,
+    presented: &PresentedRefreshToken,
+) -> Result<TokensResponse, ApiError> {
     let now = state.clock.now();
-    let presented = body.into_inner().refresh_token.0;
     let next = Secret::refresh_token()?;
-    let next_hash = next.hash();
+    let sealed = presented.seal(&next, client)?;
     // A reuse is no error inside the transaction, so that the revocation is committed.
     let renewed = state
         .db
         .transaction("refresh", async |connection| {
-            let session = queries::lock_live_by_refresh_token(connection, &presented, now).await?;
-            let Some(session) = session else { return Ok(None) };
-            if !queries::use_refresh_token(connection, &presented, now).await? {
-                queries::revoke(connection, session.id, now).await?;
-                tracing::warn!(session_id = %session.id, "a refresh token was used twice; its session is revoked");
-                metrics::counter!("auth_refresh_token_reuses_total").increment(1);
-                sessions_revoked(Revocation::TokenReuse).increment(1);
+            let hash = &presented.hash;
+            let Some(session) = queries::lock_live_by_refresh_token(connection, hash, now).await? else {
                 return Ok(None);
-            }
-            queries::renew(connection, &session, &next_hash, now).await?;
+            };
+            let repeated = if queries::use_refresh_token(connection, hash, &sealed, now).await? {
+                queries::renew(connection, &session, &next.hash(), now).await?;
+                None
+            } else {
+                let sealed = queries::find_successor(connection, hash, now - REPEATABLE_FOR).await?;
+                let Some(successor) = sealed.and_then(|sealed| presented.unseal(sealed, client)) else {
+                    queries::revoke(connection, session.id, now).await?;
+                    return Ok(Some((session, None)));
+                };
+                Some(successor)
+            };
             let user = users::queries::find_active(connection, session.user_id).await?;
             let user = user.map(|user| user.decrypt(&state.field_keys)).transpose()?;
-            Ok(user.map(|user| (user, session.id)))
+            Ok(user.map(|user| (session, Some((user, repeated)))))
         })
         .await?;
-    let (user, session_id) = renewed.ok_or_else(invalid_refresh_token)?;
-    TokensResponse::new(&state, user, session_id, &next, now).map(secret_answer)
+    let (session, tokens) = renewed.ok_or_else(invalid_refresh_token)?;
+    let Some((user, repeated)) = tokens else {
+        tracing::warn!(session_id = %session.id, "a refresh token was used twice; its session is revoked");
+        metrics::counter!("auth_refresh_token_reuses_total").increment(1);
+        sessions_revoked(Revocation::TokenReuse).increment(1);
+        return Err(invalid_refresh_token());
+    };
+    if repeated.is_some() {
+        metrics::counter!("auth_refresh_token_repeats_total").increment(1);
+    }
+    let token = repeated.as_ref().unwrap_or(&next);
+    TokensResponse::new(state, user, session.id, &session.amr(), token, now)
 }
 
 /// Ends the session of the access token.

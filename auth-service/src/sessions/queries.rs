@@ -4,19 +4,25 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use shared::ApiError;
+use shared::field_key::{Encrypted, FieldError};
 use shared::id::{SessionId, UserId};
+use shared::{ApiError, FieldKeys};
+use uuid::Uuid;
 
-use super::{Client, LIFETIME, idle_expiry};
-use crate::field_keys::{IP, Protection, USER_AGENT};
+use super::{Client, LIFETIME, Session, idle_expiry, session_revoked};
+use crate::field_keys::{DEVICE_ID, IP, Protection, USER_AGENT};
 use crate::schema::{refresh_tokens, sessions, users};
 use crate::users::StoredUser;
+
+/// More sessions than anybody has devices.
+const MAX_LISTED: i64 = 200;
 
 /// A session that is about to begin.
 pub struct NewSession {
     pub id: SessionId,
     pub secret_hash: Vec<u8>,
     pub refresh_token_hash: Vec<u8>,
+    pub amr: Vec<String>,
     pub client: Client,
 }
 
@@ -24,10 +30,11 @@ pub async fn begin(
     connection: &mut AsyncPgConnection,
     protection: &Protection<'_>,
     user_id: UserId,
-    new: &NewSession,
+    new: NewSession,
     now: DateTime<Utc>,
-) -> Result<(), ApiError> {
+) -> Result<Session, ApiError> {
     let expires_at = now + LIFETIME;
+    let idle_expires_at = idle_expiry(expires_at, now);
     let encrypt = |column, text: &Option<String>| {
         let encrypted = text
             .as_ref()
@@ -41,14 +48,24 @@ pub async fn begin(
             sessions::user_id.eq(user_id),
             sessions::ip_encrypted.eq(encrypt(IP, &new.client.ip)?),
             sessions::user_agent_encrypted.eq(encrypt(USER_AGENT, &new.client.user_agent)?),
+            sessions::device_id_encrypted.eq(encrypt(DEVICE_ID, &new.client.device_id)?),
+            sessions::amr.eq(&new.amr),
             sessions::created_at.eq(now),
             sessions::last_used_at.eq(now),
             sessions::expires_at.eq(expires_at),
-            sessions::idle_expires_at.eq(idle_expiry(expires_at, now)),
+            sessions::idle_expires_at.eq(idle_expires_at),
         ))
         .execute(connection)
         .await?;
-    Ok(insert_refresh_token(connection, new.id, &new.refresh_token_hash, now).await?)
+    insert_refresh_token(connection, new.id, &new.refresh_token_hash, now).await?;
+    Ok(Session {
+        id: new.id,
+        client: new.client,
+        amr: new.amr,
+        created_at: now,
+        last_used_at: now,
+        expires_at,
+    })
 }
 
 async fn insert_refresh_token(
@@ -66,6 +83,62 @@ async fn insert_refresh_token(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// A session as the database has it. The plaintext is there only of those that a version from before field encryption knows.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = sessions, check_for_backend(diesel::pg::Pg))]
+pub struct StoredSession {
+    id: SessionId,
+    ip: Option<String>,
+    user_agent: Option<String>,
+    ip_encrypted: Option<Encrypted>,
+    user_agent_encrypted: Option<Encrypted>,
+    device_id_encrypted: Option<Encrypted>,
+    amr: Vec<Option<String>>,
+    created_at: DateTime<Utc>,
+    last_used_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+}
+
+impl StoredSession {
+    pub fn decrypt(self, keys: &FieldKeys) -> Result<Session, FieldError> {
+        let row = self.id.uuid();
+        let read = |column, encrypted: Option<Encrypted>| {
+            encrypted
+                .map(|value| keys.decrypt(column, row, &value))
+                .transpose()
+        };
+        Ok(Session {
+            id: self.id,
+            client: Client {
+                ip: read(IP, self.ip_encrypted)?.or(self.ip),
+                user_agent: read(USER_AGENT, self.user_agent_encrypted)?.or(self.user_agent),
+                device_id: read(DEVICE_ID, self.device_id_encrypted)?,
+            },
+            amr: self.amr.into_iter().flatten().collect(),
+            created_at: self.created_at,
+            last_used_at: self.last_used_at,
+            expires_at: self.expires_at,
+        })
+    }
+}
+
+/// The user's sessions that go on, the one used last first.
+pub async fn list_live(
+    connection: &mut AsyncPgConnection,
+    user_id: UserId,
+    now: DateTime<Utc>,
+) -> QueryResult<Vec<StoredSession>> {
+    sessions::table
+        .filter(sessions::user_id.eq(user_id))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now))
+        .order((sessions::last_used_at.desc(), sessions::id.desc()))
+        .limit(MAX_LISTED)
+        .select(StoredSession::as_select())
+        .load(connection)
+        .await
 }
 
 /// The active user of a session that goes on.
@@ -93,6 +166,13 @@ pub struct LiveSession {
     pub id: SessionId,
     pub user_id: UserId,
     pub expires_at: DateTime<Utc>,
+    amr: Vec<Option<String>>,
+}
+
+impl LiveSession {
+    pub fn amr(&self) -> Vec<String> {
+        self.amr.iter().flatten().cloned().collect()
+    }
 }
 
 /// Locks the session that a refresh token was given to, so that its tokens are used one at a time.
@@ -116,20 +196,40 @@ pub async fn lock_live_by_refresh_token(
         .optional()
 }
 
-/// Uses a refresh token up. Of any number of attempts one succeeds.
+/// Uses a refresh token up, and keeps its successor for who repeats the attempt. Of any number of attempts one succeeds.
 pub async fn use_refresh_token(
     connection: &mut AsyncPgConnection,
     token_hash: &[u8],
+    successor_sealed: &[u8],
     now: DateTime<Utc>,
 ) -> QueryResult<bool> {
     let unused = refresh_tokens::table
         .find(token_hash)
         .filter(refresh_tokens::used_at.is_null());
     let rows = diesel::update(unused)
-        .set(refresh_tokens::used_at.eq(now))
+        .set((
+            refresh_tokens::used_at.eq(now),
+            refresh_tokens::successor_sealed.eq(successor_sealed),
+        ))
         .execute(connection)
         .await?;
     Ok(rows == 1)
+}
+
+/// The sealed successor of a refresh token that was used after `since`.
+pub async fn find_successor(
+    connection: &mut AsyncPgConnection,
+    token_hash: &[u8],
+    since: DateTime<Utc>,
+) -> QueryResult<Option<Vec<u8>>> {
+    let sealed: Option<Option<Vec<u8>>> = refresh_tokens::table
+        .find(token_hash)
+        .filter(refresh_tokens::used_at.gt(since))
+        .select(refresh_tokens::successor_sealed)
+        .first(connection)
+        .await
+        .optional()?;
+    Ok(sealed.flatten())
 }
 
 /// Gives a session its next refresh token, and notes that it was used.
@@ -167,6 +267,25 @@ pub async fn revoke(
     Ok(rows == 1)
 }
 
+/// Ends the sessions of a user that go on, but for the one that is kept; how many.
+pub async fn revoke_all(
+    connection: &mut AsyncPgConnection,
+    user_id: UserId,
+    kept: Option<SessionId>,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    let kept = kept.unwrap_or(SessionId::from_uuid(Uuid::nil()));
+    let live = sessions::table
+        .filter(sessions::user_id.eq(user_id))
+        .filter(sessions::id.ne(kept))
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::idle_expires_at.gt(now));
+    diesel::update(live)
+        .set(sessions::revoked_at.eq(now))
+        .execute(connection)
+        .await
+}
+
 /// Ends all sessions of a user but one.
 pub async fn revoke_others(
     connection: &mut AsyncPgConnection,
@@ -182,4 +301,47 @@ pub async fn revoke_others(
         .set(sessions::revoked_at.eq(now))
         .execute(connection)
         .await
+}
+
+/// Locks the user of a session that goes on, so that no ban or other change of credentials slips past what this transaction does;
+/// refuses it when the session has ended.
+pub async fn require_live(
+    connection: &mut AsyncPgConnection,
+    id: SessionId,
+    now: DateTime<Utc>,
+) -> Result<(), ApiError> {
+    let locked = diesel::sql_query(
+        "SELECT FROM users JOIN sessions ON users.id = user_id
+         WHERE sessions.id = $1 AND revoked_at IS NULL AND idle_expires_at > $2 AND status = 'active'
+         FOR NO KEY UPDATE OF users",
+    )
+    .bind::<diesel::sql_types::Uuid, _>(id)
+    .bind::<diesel::sql_types::Timestamptz, _>(now)
+    .execute(connection)
+    .await?;
+    match locked {
+        0 => Err(session_revoked()),
+        _ => Ok(()),
+    }
+}
+
+/// Ends the session that a refresh token was given to, used or not; whether there was one.
+pub async fn revoke_by_refresh_token(
+    connection: &mut AsyncPgConnection,
+    token_hash: &[u8],
+    now: DateTime<Utc>,
+) -> QueryResult<bool> {
+    let session: Option<SessionId> = refresh_tokens::table
+        .find(token_hash)
+        .select(refresh_tokens::session_id)
+        .first(connection)
+        .await
+        .optional()?;
+    match session {
+        Some(session) => {
+            revoke(connection, session, now).await?;
+            Ok(true)
+        }
+        None => Ok(false),
+    }
 }

@@ -8,7 +8,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::id::UserId;
 use shared::{ApiError, FieldKeys, Role};
 
-use super::{NewUser, Roles, StoredUser, User, email_indexes, email_taken, role_name};
+use super::{Name, NewUser, Roles, StoredUser, User, email_indexes, email_taken};
 use crate::field_keys::{EMAIL, NAME, Protection};
 use crate::schema::users;
 
@@ -165,7 +165,7 @@ pub async fn replace_hash(
 
 /// Adds a role.
 pub async fn add_role(connection: &mut AsyncPgConnection, id: UserId, role: Role) -> QueryResult<usize> {
-    let name = Some(role_name(role));
+    let name = Some(role.name());
     diesel::update(users::table.find(id))
         .set((
             users::roles.eq(array_append(array_remove(users::roles, name), name)),
@@ -173,4 +173,22 @@ pub async fn add_role(connection: &mut AsyncPgConnection, id: UserId, role: Role
         ))
         .execute(connection)
         .await
+}
+
+pub async fn set_name(
+    connection: &mut AsyncPgConnection,
+    protection: &Protection<'_>,
+    id: UserId,
+    name: &Name,
+    now: DateTime<Utc>,
+) -> Result<(), ApiError> {
+    diesel::update(users::table.find(id))
+        .set((
+            users::name.eq(protection.plaintext(name.as_str())),
+            users::name_encrypted.eq(protection.encrypt(NAME, id.uuid(), name.as_str())?),
+            users::updated_at.eq(now),
+        ))
+        .execute(connection)
+        .await?;
+    Ok(())
 }

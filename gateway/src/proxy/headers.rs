@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use actix_web::HttpRequest;
 use actix_web::http::header as client_header;
 use reqwest::header::{self as upstream_header, HeaderName, HeaderValue};
-use shared::request_context;
+use shared::{ApiError, request_context};
 
 use crate::client_address::TrustedProxies;
+use crate::credential;
 
 const VIA: &str = "1.1 flowlet";
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -54,6 +55,16 @@ pub fn proxy_headers(
     }
     to.append(upstream_header::VIA, HeaderValue::from_static(VIA));
     to
+}
+
+/// Replaces what the client brought by an access token, the one kind of credential that services know.
+pub fn present_token_only(headers: &mut upstream_header::HeaderMap, token: &str) -> Result<(), ApiError> {
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(ApiError::internal)?;
+    value.set_sensitive(true);
+    headers.insert(upstream_header::AUTHORIZATION, value);
+    headers.remove(upstream_header::COOKIE);
+    headers.remove(credential::SESSION_HEADER);
+    Ok(())
 }
 
 pub fn set(headers: &mut upstream_header::HeaderMap, name: HeaderName, text: &[u8]) {

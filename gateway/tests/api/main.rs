@@ -13,4 +13,5 @@ mod docs;
 mod failures;
 mod forwarding;
 mod limits;
+mod sessions;
 mod stack;

@@ -35,6 +35,7 @@ pub struct Settings {
     pub cors_origins: Vec<String>,
     pub accounts_url: Option<String>,
     pub auth_url: Option<String>,
+    pub revocation_max_staleness: Duration,
 }
 
 impl Default for Settings {
@@ -50,6 +51,7 @@ impl Default for Settings {
             cors_origins: vec![],
             accounts_url: None,
             auth_url: None,
+            revocation_max_staleness: Duration::from_secs(10),
         }
     }
 }
@@ -68,6 +70,8 @@ impl Stack {
             auth_url: settings.auth_url.unwrap_or_else(|| service.clone()),
             accounts_url: settings.accounts_url.unwrap_or(accounts),
             transactions_url: service,
+            service_secrets: vec!["secret".into()],
+            revocation_max_staleness: settings.revocation_max_staleness,
             limits: settings.limits,
             trusted_proxies: settings.trusted_proxies,
             cors_origins: settings.cors_origins,
@@ -148,6 +152,10 @@ fn start_service(name: &'static str, jwks: Value, stop: &CancellationToken) -> S
             .route(
                 "/.well-known/jwks.json",
                 web::get().to(move || answer_keys(jwks.clone())),
+            )
+            .route(
+                "/internal/revocations",
+                web::get().to(async || HttpResponse::Ok().json(json!({ "revocations": [], "last": 0 }))),
             )
             .route("/api/v1/transfers/large", web::get().to(answer_large))
             .route("/api/v1/transfers/stream", web::get().to(answer_stream))
@@ -250,6 +258,9 @@ impl Signer {
             iat: now,
             exp: now + lifetime_s,
             amr: vec!["pwd".to_owned()],
+            client_id: None,
+            scope: None,
+            act: None,
         };
         let header = Header {
             typ: Some(kind.to_owned()),

@@ -5,13 +5,21 @@ use platform::client::{Answer, new_key, transfer_body};
 use platform::{Client, Customer, Platform};
 use reqwest::Method;
 use serde_json::{Value, json};
+use shared::Role;
 
 /// Operations that need no token, and why. This list may only get shorter.
-const PUBLIC: [(&str, &str); 4] = [
+const PUBLIC: [(&str, &str); 8] = [
     ("POST /api/v1/auth/register", "there is no user yet"),
     ("POST /api/v1/auth/login", "the password is the credential"),
     ("POST /api/v1/auth/refresh", "the refresh token is the credential"),
     ("GET /.well-known/jwks.json", "public keys"),
+    ("GET /.well-known/oauth-authorization-server", "public metadata"),
+    ("POST /oauth/token", "the client's secret is the credential"),
+    ("POST /oauth/introspect", "the client's secret is the credential"),
+    (
+        "POST /oauth/revoke",
+        "the client's secret or a refresh token is the credential",
+    ),
 ];
 
 /// What the operation answers to a user who does not own what it is about.
@@ -30,13 +38,99 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 62] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 84] = [
     ("GET /api/v1/auth/me", None, OnlyOwn),
     ("POST /api/v1/auth/logout", None, OnlyOwn),
     (
         "POST /api/v1/auth/password/change",
         Some(password_change),
         OnlyOwn,
+    ),
+    ("GET /api/v1/auth/me/export", None, OnlyOwn),
+    ("POST /api/v1/auth/api-keys", Some(new_api_key), OnlyOwn),
+    ("GET /api/v1/auth/api-keys", None, ShowsNothing),
+    (
+        "POST /api/v1/auth/api-keys/{key_id}/replace",
+        Some(nothing),
+        Refused(404, "not_found"),
+    ),
+    (
+        "DELETE /api/v1/auth/api-keys/{key_id}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/auth/clients",
+        Some(new_client),
+        Refused(403, "role_required"),
+    ),
+    ("GET /api/v1/auth/clients", None, Refused(403, "role_required")),
+    (
+        "DELETE /api/v1/auth/clients/{client_id}",
+        None,
+        Refused(403, "role_required"),
+    ),
+    ("GET /api/v1/auth/users", None, Refused(403, "role_required")),
+    (
+        "GET /api/v1/auth/users/{user_id}",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "PATCH /api/v1/auth/users/{user_id}",
+        Some(new_name),
+        Refused(403, "role_required"),
+    ),
+    (
+        "DELETE /api/v1/auth/users/{user_id}",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "PUT /api/v1/auth/users/{user_id}/roles",
+        Some(all_roles),
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/auth/users/{user_id}/ban",
+        Some(ban),
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/auth/users/{user_id}/unban",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "GET /api/v1/auth/users/{user_id}/sessions",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "DELETE /api/v1/auth/users/{user_id}/sessions",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/auth/users/{user_id}/impersonate",
+        Some(ticket),
+        Refused(403, "role_required"),
+    ),
+    (
+        "PUT /api/v1/auth/users/{user_id}/legal-hold",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "DELETE /api/v1/auth/users/{user_id}/legal-hold",
+        None,
+        Refused(403, "role_required"),
+    ),
+    ("GET /api/v1/auth/audit-log", None, Refused(403, "role_required")),
+    (
+        "GET /api/v1/auth/audit-log/verification",
+        None,
+        Refused(403, "role_required"),
     ),
     ("POST /api/v1/accounts", Some(new_account), OnlyOwn),
     ("GET /api/v1/accounts", None, ShowsNothing),
@@ -273,6 +367,7 @@ struct Owned {
     schedule_id: String,
     webhook_endpoint_id: String,
     key: String,
+    api_key_id: String,
 }
 
 impl Owned {
@@ -297,8 +392,11 @@ impl Owned {
             .post("/api/v1/webhook-endpoints", endpoint)
             .await
             .must_be(201);
+        let api_key = json!({ "name": "Owned", "scopes": ["read"] });
+        let api_key = owner.post("/api/v1/auth/api-keys", api_key).await.must_be(201);
         Self {
             owner,
+            api_key_id: api_key["id"].as_str().unwrap().to_owned(),
             webhook_endpoint_id: endpoint["id"].as_str().unwrap().to_owned(),
             account_id,
             other_account_id,
@@ -318,11 +416,20 @@ impl Owned {
             .replace("{schedule_id}", &self.schedule_id)
             .replace("{webhook_endpoint_id}", &self.webhook_endpoint_id)
             .replace("{key}", &self.key)
+            .replace("{key_id}", &self.api_key_id)
+            .replace("{client_id}", &self.api_key_id)
+            .replace("{user_id}", &self.owner.user_id)
             .replace("{number}", "1");
         assert!(
             !path.contains('{'),
             "teach Owned::path what to put into {template}"
         );
+        if path == "/api/v1/auth/clients" {
+            return format!("{path}?user_id={}", self.owner.user_id);
+        }
+        if path == "/api/v1/auth/me/export" {
+            return path;
+        }
         if path.ends_with("/export") && path != "/api/v1/ledger/export" {
             return format!("{path}?format=csv");
         }
@@ -344,6 +451,30 @@ impl Owned {
 
 fn password_change(_: &Owned) -> Value {
     json!({ "current_password": "not-the-password", "new_password": "copper-meadow-17-telescope" })
+}
+
+fn new_api_key(_: &Owned) -> Value {
+    json!({ "name": "Program", "scopes": ["read"] })
+}
+
+fn new_client(owned: &Owned) -> Value {
+    json!({ "user_id": owned.owner.user_id, "name": "Program", "scopes": ["read"] })
+}
+
+fn new_name(_: &Owned) -> Value {
+    json!({ "name": "Mallory" })
+}
+
+fn all_roles(_: &Owned) -> Value {
+    json!({ "roles": Role::ALL })
+}
+
+fn ban(_: &Owned) -> Value {
+    json!({ "reason": "other" })
+}
+
+fn ticket(_: &Owned) -> Value {
+    json!({ "ticket": "CASE-1" })
 }
 
 fn new_account(_: &Owned) -> Value {

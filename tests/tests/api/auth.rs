@@ -195,6 +195,53 @@ async fn guessing_gets_slower_for_known_and_unknown_users_alike_and_success_forg
     platform.stop().await.unwrap();
 }
 
+/// Guesses without a pause, from as many new devices as there are guesses, while the owner logs in again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attacker_keeps_nobody_out_who_has_logged_in_before_with_the_device() {
+    let platform = Platform::start().await;
+    platform.register("ada").await;
+    let (client, bob) = (platform.client(), platform.register("bob").await);
+    let token = log_in(&client, "ada@example.com", PASSWORD).await.must_be(200)["device_token"].clone();
+    let bobs = log_in(&client, &bob.email, PASSWORD).await.must_be(200)["device_token"].clone();
+    let from = async |device: &Value, password: &str| {
+        let request = client.request(Method::POST, LOGIN);
+        let request = request.header("x-device-token", device.as_str().unwrap());
+        client
+            .send(request.json(&json!({ "email": "ada@example.com", "password": password })))
+            .await
+    };
+    let attacked = tokio_util::sync::CancellationToken::new();
+    let attacker = tokio::spawn({
+        let (client, attacked) = (client.clone(), attacked.clone());
+        async move {
+            let mut refused = 0;
+            while !attacked.is_cancelled() {
+                refused += usize::from(log_in(&client, "ada@example.com", "guess").await.status == 429);
+            }
+            refused
+        }
+    });
+    let other_device = async || log_in(&client, "ada@example.com", PASSWORD).await;
+    platform::client::eventually("unknown devices are slowed down", async || {
+        (other_device().await.status == 429).then_some(())
+    })
+    .await;
+    for _ in 0..20 {
+        from(&token, PASSWORD).await.must_be(200);
+    }
+    // Nobody borrows that: neither with a token of their own, nor by guessing from the owner's device.
+    from(&bobs, PASSWORD).await.must_be_problem(429, "rate_limited");
+    for _ in 0..5 {
+        from(&token, "guess")
+            .await
+            .must_be_problem(401, "invalid_credentials");
+    }
+    from(&token, "guess").await.must_be_problem(429, "rate_limited");
+    attacked.cancel();
+    assert!(attacker.await.unwrap() > 20);
+    platform.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guesses_that_race_each_other_are_counted_like_guesses_in_a_row() {
     let platform = Platform::start().await;

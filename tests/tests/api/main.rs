@@ -8,6 +8,8 @@
 
 mod access;
 mod accounts;
+mod administration;
+mod api_keys;
 mod audit_log;
 mod auth;
 mod concurrency;
@@ -24,6 +26,7 @@ mod processes;
 mod proofs;
 mod returns;
 mod reviews;
+mod revocations;
 mod sandbox;
 mod schedules;
 mod searches;

@@ -90,9 +90,8 @@ impl Installation {
         let own = self.secrets.join(service.name());
         let calls = self.secrets.join("service-calls");
         let directories = match service {
-            Service::Gateway => vec![],
-            Service::Auth => vec![own],
-            Service::Accounts | Service::Transactions | Service::Ml => vec![own, calls],
+            Service::Gateway => vec![calls],
+            _ => vec![own, calls],
         };
         let files = directories
             .iter()

@@ -25,11 +25,12 @@ fn catalogue(service: Service) -> BTreeSet<&'static str> {
         Service::Gateway => &[
             OF_CALLS,
             OF_ACCESS_TOKENS,
-            "gateway_circuit_open gateway_rate_limited_total gateway_upstream_failures_total",
+            "gateway_circuit_open gateway_rate_limited_total gateway_revocations_staleness_seconds
+             gateway_revocations_total gateway_token_exchanges_total gateway_upstream_failures_total",
         ],
         Service::Auth => &[
             OF_A_DATABASE,
-            "auth_login_attempts_total auth_refresh_token_reuses_total auth_registrations_total
+            "auth_login_attempts_total auth_refresh_token_repeats_total auth_refresh_token_reuses_total auth_registrations_total
              auth_sessions_revoked_total
              password_hashing_duration_seconds password_hashing_queue_depth password_hashing_queue_max
              password_hashing_shed_total

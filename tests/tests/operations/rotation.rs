@@ -25,7 +25,6 @@ const REPLICAS: usize = 2;
 const KEYS_NOT_ASKED_AGAIN_FOR: Duration = Duration::from_secs(6);
 /// Each is answered by another service.
 const PROTECTED: [&str; 3] = ["/api/v1/auth/me", "/api/v1/accounts", "/api/v1/transfers"];
-const CALLED_BY_SERVICES: [Service; 3] = [Service::Ml, Service::Transactions, Service::Accounts];
 
 async fn two_of_each(installation: &Installation) -> Platform {
     let mut builder = installation.platform().replicas(REPLICAS);
@@ -176,7 +175,7 @@ async fn replace_the_service_secret(installation: &Installation, platform: &Plat
     let old = installation.secret("service-calls", "SERVICE_SECRETS");
     for step in ["publish", "sign", "retire"] {
         installation.rotate("service-secrets", step).unwrap();
-        restart(platform, &CALLED_BY_SERVICES).await;
+        restart(platform, &Service::ALL).await;
         traffic.wait_for(10).await;
     }
     let new = installation.secret("service-calls", "SERVICE_SECRETS");

@@ -9,6 +9,7 @@
 mod configuration;
 mod crates;
 mod operations;
+mod requirements;
 mod schemas;
 mod sources;
 

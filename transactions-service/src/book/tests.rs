@@ -321,6 +321,32 @@ fn what_is_held_for_review_cannot_be_spent_and_approval_posts_it() {
     assert_eq!(book.reject(&transfer(60), &[hold.id]), Err(Refusal::NotInReview));
 }
 
+#[test]
+fn what_waits_for_a_person_meets_its_condition_when_its_money_is_held() {
+    let decide = |book: &mut Book, least| {
+        let pair = transfer(60).legs;
+        let mut legs: Vec<LegOrder> = pair.iter().cloned().collect();
+        legs[0].available_balance = Some(Condition {
+            gte: Some(least),
+            lte: None,
+        });
+        let legs = Legs::parse(legs).unwrap();
+        let order = TransferOrder::new(TransferKind::Transfer, legs, Note::default(), holder(1));
+        book.decide(&order, &scored(Decision::Review))
+    };
+    let mut book = book([customer(1, 100), customer(2, 0)]);
+    let before = book.account(account_id(1)).unwrap().clone();
+    assert_eq!(
+        decide(&mut book, 41),
+        Err(Refusal::ConditionFailed(Pointer::Debit))
+    );
+    assert_eq!(book.account(account_id(1)), Some(&before));
+    assert_eq!(decide(&mut book, 40), Ok(Verdict::InReview(ReviewReason::Risk)));
+    let held = LockedAccount { held: 60, ..before };
+    assert_eq!(book.account(account_id(1)), Some(&held));
+    assert_eq!(book.account(account_id(2)).unwrap().version, 0);
+}
+
 fn review_hold(account: u128, amount: i64) -> LockedHold {
     LockedHold {
         id: HoldId::new(),

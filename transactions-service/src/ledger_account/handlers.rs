@@ -53,7 +53,7 @@ pub async fn set_ledger_account_status(
             if row.status()? != wanted {
                 let action = "account.status_changed";
                 let entry = match &request.actor {
-                    Some(actor) => audit::Entry::by_actor(actor, action, id),
+                    Some(actor) => audit::Entry::by(actor.user_id, &actor.roles, action, id),
                     None => audit::Entry::by_service(&caller.service, action, id),
                 };
                 let entry = entry.change(&json!({ "status": row.status }), &json!({ "status": wanted }))?;

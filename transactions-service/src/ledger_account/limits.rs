@@ -51,7 +51,13 @@ pub async fn set_limits(
                 .execute(conn)
                 .await?;
             if before.limits != limits {
-                let entry = audit::Entry::by_actor(&request.actor, "account.limits_changed", id).change(
+                let entry = audit::Entry::by(
+                    request.actor.user_id,
+                    &request.actor.roles,
+                    "account.limits_changed",
+                    id,
+                )
+                .change(
                     &json!({ "limits": before.limits }),
                     &json!({ "limits": limits, "reason": request.reason }),
                 )?;

@@ -152,7 +152,7 @@ impl Model {
             POSTED => self.post(kind, &legs),
             _ => self.set_aside(&legs),
         }
-        if status == POSTED && least.is_some_and(|least| self.accounts[first].available() < least) {
+        if least.is_some_and(|least| self.accounts[first].available() < least) {
             return Err("condition_failed");
         }
         self.transfers

@@ -1,0 +1,2 @@
+-- A check that was validated stays so.
+SELECT 1;

@@ -1,0 +1,2 @@
+DROP FUNCTION revoke_access_token;
+DROP TABLE api_keys;

@@ -1,0 +1,180 @@
+//! What the law gives a person: a copy of everything that is kept about them, and its erasure; and the legal hold that
+//! forbids the erasure for a time.
+
+use actix_web::{HttpResponse, delete, get, put, web};
+use serde::Serialize;
+use serde_json::json;
+use shared::audit::{self, Entry};
+use shared::error::Problem;
+use shared::id::UserId;
+use shared::openapi::{AuthErrors, CommonErrors};
+use shared::{ApiError, Principal, Role};
+use utoipa::ToSchema;
+
+use super::handlers::SessionRecord;
+use super::{ADMINISTRATORS, UserRecord, UserStatus, queries, require_another, require_authority};
+use crate::api_keys::{self, ApiKey, Kind};
+use crate::sessions;
+use crate::state::AppState;
+
+/// Everything that is kept about a user, but for hashes of secrets.
+#[derive(Serialize, ToSchema)]
+pub struct PersonalData {
+    pub user: UserRecord,
+    pub sessions: Vec<SessionRecord>,
+    pub api_keys: Vec<ApiKey>,
+    pub clients: Vec<ApiKey>,
+}
+
+/// A copy of what is kept about the user who asks.
+#[utoipa::path(
+    tag = "auth",
+    responses((status = 200, description = "Everything", body = PersonalData), AuthErrors, CommonErrors),
+    security(("access_token" = []))
+)]
+#[get("/api/v1/auth/me/export")]
+pub async fn export_me(
+    state: web::Data<AppState>,
+    principal: Principal,
+) -> Result<web::Json<PersonalData>, ApiError> {
+    let (now, id, keys) = (state.clock.now(), principal.user_id, &state.field_keys);
+    let personal_data = state
+        .db
+        .transaction("export_me", async |connection| {
+            sessions::queries::require_live(connection, principal.session_id, now).await?;
+            let (mut api_keys, mut clients) = (Vec::new(), Vec::new());
+            for (kind, into) in [(Kind::ApiKey, &mut api_keys), (Kind::Client, &mut clients)] {
+                for key in api_keys::queries::list(connection, kind, id, now).await? {
+                    into.push(key.decrypt(keys)?);
+                }
+            }
+            Ok(PersonalData {
+                user: queries::find(connection, keys, id).await?,
+                sessions: SessionRecord::list(connection, keys, id, now).await?,
+                api_keys,
+                clients,
+            })
+        })
+        .await?;
+    Ok(web::Json(personal_data))
+}
+
+/// Erases a banned user with everything that is kept about them here; the ledger keeps the id, which then leads to nobody. For
+/// `admin`.
+#[utoipa::path(
+    tag = "users",
+    params(("user_id" = String, Path)),
+    responses(
+        (status = 204, description = "Erased"),
+        (status = 403, description = "`role_required`, `own_user`", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`user_active`: ban the user first; `legal_hold`", body = Problem, content_type = "application/problem+json"),
+        AuthErrors, CommonErrors,
+    ),
+    security(("access_token" = []))
+)]
+#[delete("/api/v1/auth/users/{user_id}")]
+pub async fn erase_user(
+    state: web::Data<AppState>,
+    principal: Principal,
+    id: web::Path<UserId>,
+) -> Result<HttpResponse, ApiError> {
+    principal.require_any(&ADMINISTRATORS)?;
+    let (id, now) = (id.into_inner(), state.clock.now());
+    state
+        .db
+        .transaction("erase_user", async |connection| {
+            sessions::queries::require_live(connection, principal.session_id, now).await?;
+            let user = queries::lock(connection, id).await?;
+            require_authority(&principal, id, &user.roles)?;
+            if user.legal_hold_at.is_some() {
+                let detail = "This user is under a legal hold, which compliance has placed.";
+                return Err(ApiError::conflict("legal_hold", detail));
+            }
+            if user.status == UserStatus::Active.name() {
+                let detail = "Ban the user first, so that nothing is erased that somebody is using.";
+                return Err(ApiError::conflict("user_active", detail));
+            }
+            queries::erase(connection, id).await?;
+            audit::append(connection, &Entry::by_user(&principal, "user.erased", id)).await?;
+            Ok(())
+        })
+        .await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Keeps a user from being erased. For `compliance`.
+#[utoipa::path(
+    tag = "users",
+    params(("user_id" = String, Path)),
+    responses(
+        (status = 200, description = "The user", body = UserRecord),
+        (status = 403, description = "`role_required`, `own_user`", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
+        AuthErrors, CommonErrors,
+    ),
+    security(("access_token" = []))
+)]
+#[put("/api/v1/auth/users/{user_id}/legal-hold")]
+pub async fn place_legal_hold(
+    state: web::Data<AppState>,
+    principal: Principal,
+    id: web::Path<UserId>,
+) -> Result<web::Json<UserRecord>, ApiError> {
+    change_legal_hold(&state, &principal, id.into_inner(), true).await
+}
+
+/// Lets a user be erased again. For `compliance`.
+#[utoipa::path(
+    tag = "users",
+    params(("user_id" = String, Path)),
+    responses(
+        (status = 200, description = "The user", body = UserRecord),
+        (status = 403, description = "`role_required`, `own_user`", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
+        AuthErrors, CommonErrors,
+    ),
+    security(("access_token" = []))
+)]
+#[delete("/api/v1/auth/users/{user_id}/legal-hold")]
+pub async fn lift_legal_hold(
+    state: web::Data<AppState>,
+    principal: Principal,
+    id: web::Path<UserId>,
+) -> Result<web::Json<UserRecord>, ApiError> {
+    change_legal_hold(&state, &principal, id.into_inner(), false).await
+}
+
+async fn change_legal_hold(
+    state: &AppState,
+    principal: &Principal,
+    id: UserId,
+    held: bool,
+) -> Result<web::Json<UserRecord>, ApiError> {
+    principal.require_any(&[Role::Compliance])?;
+    require_another(principal, id)?;
+    let now = state.clock.now();
+    let record = state
+        .db
+        .transaction("change_legal_hold", async |connection| {
+            sessions::queries::require_live(connection, principal.session_id, now).await?;
+            let user = queries::lock(connection, id).await?;
+            if user.legal_hold_at.is_some() != held {
+                queries::set_legal_hold(connection, id, held.then_some(now)).await?;
+                let action = if held {
+                    "user.legal_hold_placed"
+                } else {
+                    "user.legal_hold_lifted"
+                };
+                let entry = Entry::by_user(principal, action, id);
+                let entry = entry.change(
+                    &json!({ "legal_hold_at": user.legal_hold_at }),
+                    &json!({ "held": held }),
+                )?;
+                audit::append(connection, &entry).await?;
+            }
+            queries::find(connection, &state.field_keys, id).await
+        })
+        .await?;
+    Ok(web::Json(record))
+}
