@@ -83,6 +83,7 @@ impl Private {
             &access_token,
             &text_of(login, "session_id"),
             &text_of(login, "refresh_token"),
+            login["device_token"].as_str().unwrap_or_default(),
         ] {
             if !secret.is_empty() {
                 self.add(secret);
@@ -159,7 +160,7 @@ impl Visitor {
         answer
     }
 
-    /// Registers, logs in with a wrong and the right password, uses a refresh token twice, and changes the password.
+    /// Registers, logs in with a wrong and the right password, uses a refresh token from two clients, and changes the password.
     async fn be_somebody(&mut self, email: &str) {
         let registration = json!({ "email": email, "password": PASSWORD, "name": NAME });
         let register = "/api/v1/auth/register";
@@ -170,7 +171,13 @@ impl Visitor {
         let refresh = json!({ "refresh_token": login["refresh_token"] });
         let refreshed = self.post("/api/v1/auth/refresh", &refresh).await.must_be(200);
         self.private.add_tokens(&refreshed);
-        self.post("/api/v1/auth/refresh", &refresh).await.must_be(401);
+        let elsewhere = self
+            .client
+            .request(Method::POST, "/api/v1/auth/refresh")
+            .json(&refresh);
+        self.send(elsewhere.header("user-agent", "somebody else's"))
+            .await
+            .must_be(401);
         self.log_in(email, PASSWORD).await.must_be(200);
         let change = json!({ "current_password": PASSWORD, "new_password": NEW_PASSWORD });
         self.post("/api/v1/auth/password/change", &change)

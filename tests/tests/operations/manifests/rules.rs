@@ -482,7 +482,7 @@ pub const RULES: &[Rule] = &[
             change(
                 "Ingress",
                 "gateway",
-                "/spec/rules/0/http/paths/4/pathType",
+                "/spec/rules/0/http/paths/6/pathType",
                 r#""Prefix""#,
             ),
             change(

@@ -10,6 +10,7 @@ use platform::invariants::integrity_report;
 use platform::tools::Tool;
 use platform::{Platform, Service};
 use regex::Regex;
+use reqwest::Method;
 use serde_json::json;
 use shared::Role;
 
@@ -225,7 +226,7 @@ async fn use_everything(platform: &Platform) {
     ada.post("/api/v1/auth/login", wrong)
         .await
         .must_be_problem(401, "invalid_credentials");
-    refresh_twice(&bob).await;
+    refresh_from_two_clients(&bob).await;
     platform
         .client()
         .get("/nowhere")
@@ -242,14 +243,20 @@ async fn use_everything(platform: &Platform) {
     .await;
 }
 
-async fn refresh_twice(customer: &Customer) {
+async fn refresh_from_two_clients(customer: &Customer) {
     let token = json!({ "refresh_token": customer.refresh_token });
     customer
         .post("/api/v1/auth/refresh", token.clone())
         .await
         .must_be(200);
-    let again = customer.post("/api/v1/auth/refresh", token).await;
-    again.must_be_problem(401, "invalid_refresh_token");
+    let elsewhere = customer
+        .request(Method::POST, "/api/v1/auth/refresh")
+        .json(&token);
+    let again = elsewhere.header("user-agent", "somebody else's");
+    customer
+        .send(again)
+        .await
+        .must_be_problem(401, "invalid_refresh_token");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
