@@ -6,13 +6,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel::prelude::*;
+use diesel::QueryResult;
 use diesel::sql_types::Timestamptz;
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::{ApiError, Clock, Db};
 use tokio_util::sync::CancellationToken;
 
-use crate::schema::refresh_tokens;
 use crate::sessions::cache::KEEP_CHANGES;
 use crate::sessions::refresh_token::REPEATABLE_FOR;
 use crate::{login_attempts, modules, revocations, two_factor};
@@ -42,7 +41,8 @@ pub async fn run(db: Db, clock: Clock, shutdown: CancellationToken) {
 }
 
 async fn clean_up(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
-    forget_successors(db, now).await?;
+    let mut connection = db.connection().await?;
+    in_batches(&mut connection, &forget_successors(), now - REPEATABLE_FOR).await?;
     for (table, key, time, before) in [
         ("sessions", "id", "idle_expires_at", now - KEEP_ENDED),
         ("refresh_tokens", "token_hash", "used_at", now - KEEP_USED),
@@ -70,7 +70,6 @@ async fn clean_up(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
         ("throttles", "key", "ends_at", now),
         ("cache_invalidations", "id", "created_at", now - KEEP_CHANGES),
     ] {
-        let mut connection = db.connection().await?;
         if !modules::has_table(&mut connection, table).await? {
             continue;
         }
@@ -78,24 +77,30 @@ async fn clean_up(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
             "DELETE FROM {table} WHERE ({key}) IN \
              (SELECT {key} FROM {table} WHERE {time} < $1 LIMIT {BATCH} FOR UPDATE SKIP LOCKED)"
         );
-        let mut deleted = BATCH;
-        while deleted == BATCH {
-            let statement = diesel::sql_query(&delete_batch).bind::<Timestamptz, _>(before);
-            deleted = statement.execute(&mut connection).await?;
-        }
+        in_batches(&mut connection, &delete_batch, before).await?;
     }
     Ok(())
 }
 
 /// They are of use for some seconds only.
-async fn forget_successors(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
-    let mut connection = db.connection().await?;
-    let used = refresh_tokens::table
-        .filter(refresh_tokens::used_at.lt(now - REPEATABLE_FOR))
-        .filter(refresh_tokens::successor_sealed.is_not_null());
-    diesel::update(used)
-        .set(refresh_tokens::successor_sealed.eq(None::<Vec<u8>>))
-        .execute(&mut connection)
-        .await?;
+fn forget_successors() -> String {
+    format!(
+        "UPDATE refresh_tokens SET successor_sealed = NULL WHERE token_hash IN \
+         (SELECT token_hash FROM refresh_tokens WHERE successor_sealed IS NOT NULL AND used_at < $1 \
+         LIMIT {BATCH} FOR UPDATE SKIP LOCKED)"
+    )
+}
+
+/// Repeats `statement` until there is nothing left from before `before`.
+async fn in_batches(
+    connection: &mut AsyncPgConnection,
+    statement: &str,
+    before: DateTime<Utc>,
+) -> QueryResult<()> {
+    let mut done = BATCH;
+    while done == BATCH {
+        let statement = diesel::sql_query(statement).bind::<Timestamptz, _>(before);
+        done = statement.execute(connection).await?;
+    }
     Ok(())
 }

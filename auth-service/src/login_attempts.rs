@@ -1,8 +1,9 @@
 //! The progressive delay after failed logins: a guesser gets slower and slower, and nobody is ever locked out for good.
 //!
 //! Known by a keyed hash of the e-mail, whether or not a user has it, so it reveals nothing; attempts from a device that has
-//! logged in before are counted for that device alone, so that nobody can keep the owner out by guessing. An attempt counts as failed when it begins and
-//! success takes all of them back; so guesses that race each other cannot outrun the count, which one upsert keeps.
+//! logged in before are counted for that device alone, so that nobody can keep the owner out by guessing. An attempt counts as
+//! failed when it begins and success takes all of them back; so guesses that race each other cannot outrun the count, which one
+//! upsert keeps.
 
 pub mod device;
 

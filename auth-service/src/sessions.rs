@@ -2,8 +2,8 @@
 //!
 //! A session has a credential (`ses_…`), given out once, and a refresh token (`rt_…`) that is replaced with each use; the
 //! database knows only their SHA-256, which is enough because both are random. A refresh token that comes a second time,
-//! later or from another client, was stolen, from the user or by the user's thief, so the session ends. The gateway refuses
-//! access tokens of a session that has ended, and this service looks at the session itself.
+//! later or from another client, was stolen, from the user or by the user's thief, so the session ends. Then the gateway takes
+//! none of its access tokens any more, and this service looks at the session itself.
 
 pub mod cache;
 pub mod handlers;

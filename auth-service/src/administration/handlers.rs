@@ -14,9 +14,7 @@ use shared::{ApiError, Cursor, FieldKeys, Json, Page, Principal, Role};
 use utoipa::{IntoParams, ToSchema};
 
 use super::queries;
-use super::{
-    ADMINISTRATORS, BanReason, READERS, UserRecord, UserStatus, check_role_change, require_authority,
-};
+use super::{ADMINISTRATORS, BanReason, READERS, UserRecord, UserStatus, check_role_change};
 use crate::sessions::Session;
 use crate::state::AppState;
 use crate::telemetry::{Revocation, sessions_revoked};
@@ -133,10 +131,8 @@ pub async fn update_user(
     let record = state
         .db
         .transaction("update_user", async |connection| {
-            sessions::queries::require_live(connection, principal.session_id, now).await?;
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
-            let user = queries::lock(connection, id).await?;
-            require_authority(&principal, id, &user.roles)?;
+            queries::lock_for(connection, &principal, id, now).await?;
             users::queries::set_name(connection, &protection, id, &name, now).await?;
             audit::append(connection, &Entry::by_user(&principal, "user.renamed", id)).await?;
             queries::find(connection, &state.field_keys, id).await
@@ -179,7 +175,7 @@ pub async fn set_roles(
         .into_iter()
         .filter(|role| asked.contains(role))
         .collect();
-    let record = state
+    let (record, ended) = state
         .db
         .transaction("set_roles", async |connection| {
             sessions::queries::require_live(connection, principal.session_id, now).await?;
@@ -192,8 +188,9 @@ pub async fn set_roles(
                 .copied()
                 .filter(|role| !roles.contains(role))
                 .collect();
+            let mut ended = 0;
             if !lost.is_empty() {
-                end_sessions(connection, id, now).await?;
+                ended = sessions::queries::revoke_all(connection, id, None, now).await?;
             }
             if !api_keys::roles_of_programs(&lost).is_empty() {
                 api_keys::queries::revoke_all(connection, id, now).await?;
@@ -201,22 +198,16 @@ pub async fn set_roles(
             let entry = Entry::by_user(&principal, "user.roles_changed", id);
             let entry = entry.change(&json!({ "roles": user.roles }), &json!({ "roles": roles }))?;
             audit::append(connection, &entry).await?;
-            queries::find(connection, &state.field_keys, id).await
+            Ok((queries::find(connection, &state.field_keys, id).await?, ended))
         })
         .await?;
+    count_ended(ended);
     state.session_cache.catch_up_and_tell(&state.db).await;
     Ok(web::Json(record))
 }
 
-/// Ends all sessions of a user, and with them what is done with their access tokens right now; how many.
-async fn end_sessions(
-    connection: &mut AsyncPgConnection,
-    id: UserId,
-    now: DateTime<Utc>,
-) -> Result<usize, ApiError> {
-    let ended = sessions::queries::revoke_all(connection, id, None, now).await?;
-    sessions_revoked(Revocation::Administration).increment(u64::try_from(ended).unwrap_or(u64::MAX));
-    Ok(ended)
+fn count_ended(sessions: usize) {
+    sessions_revoked(Revocation::Administration).increment(u64::try_from(sessions).unwrap_or(u64::MAX));
 }
 
 /// Why.
@@ -283,25 +274,25 @@ async fn change_status(
 ) -> Result<web::Json<UserRecord>, ApiError> {
     principal.require_any(&ADMINISTRATORS)?;
     let now = state.clock.now();
-    let record = state
+    let (record, ended) = state
         .db
         .transaction(action, async |connection| {
-            sessions::queries::require_live(connection, principal.session_id, now).await?;
-            let user = queries::lock(connection, id).await?;
-            require_authority(principal, id, &user.roles)?;
+            let user = queries::lock_for(connection, principal, id, now).await?;
+            let mut ended = 0;
             if user.status != status.name() {
                 queries::set_status(connection, id, status, now).await?;
                 if status == UserStatus::Disabled {
-                    end_sessions(connection, id, now).await?;
+                    ended = sessions::queries::revoke_all(connection, id, None, now).await?;
                     api_keys::queries::revoke_all(connection, id, now).await?;
                 }
                 let entry = Entry::by_user(principal, action, id);
                 let entry = entry.change(&json!({ "status": user.status }), &after)?;
                 audit::append(connection, &entry).await?;
             }
-            queries::find(connection, &state.field_keys, id).await
+            Ok((queries::find(connection, &state.field_keys, id).await?, ended))
         })
         .await?;
+    count_ended(ended);
     state.session_cache.catch_up_and_tell(&state.db).await;
     Ok(web::Json(record))
 }
@@ -398,18 +389,17 @@ pub async fn end_user_sessions(
 ) -> Result<HttpResponse, ApiError> {
     principal.require_any(&ADMINISTRATORS)?;
     let (id, now) = (id.into_inner(), state.clock.now());
-    state
+    let ended = state
         .db
         .transaction("end_user_sessions", async |connection| {
-            sessions::queries::require_live(connection, principal.session_id, now).await?;
-            let user = queries::lock(connection, id).await?;
-            require_authority(&principal, id, &user.roles)?;
-            let ended = end_sessions(connection, id, now).await?;
+            queries::lock_for(connection, &principal, id, now).await?;
+            let ended = sessions::queries::revoke_all(connection, id, None, now).await?;
             let entry = Entry::by_user(&principal, "user.sessions_ended", id);
             audit::append(connection, &entry.change(&(), &json!({ "ended": ended }))?).await?;
-            Ok(())
+            Ok(ended)
         })
         .await?;
+    count_ended(ended);
     state.session_cache.catch_up_and_tell(&state.db).await;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -13,7 +13,7 @@ use shared::{ApiError, FieldKeys, Principal, Role};
 use utoipa::ToSchema;
 
 use super::handlers::SessionRecord;
-use super::{ADMINISTRATORS, UserRecord, UserStatus, queries, require_another, require_authority};
+use super::{ADMINISTRATORS, UserRecord, UserStatus, queries, require_another};
 use crate::api_keys::{self, ApiKey};
 use crate::passkeys::handlers::PasskeyRecord;
 use crate::social::handlers::SocialAccount;
@@ -132,9 +132,7 @@ pub async fn erase_user(
     state
         .db
         .transaction("erase_user", async |connection| {
-            sessions::queries::require_live(connection, principal.session_id, now).await?;
-            let user = queries::lock(connection, id).await?;
-            require_authority(&principal, id, &user.roles)?;
+            let user = queries::lock_for(connection, &principal, id, now).await?;
             if user.legal_hold_at.is_some() {
                 let detail = "This user is under a legal hold, which compliance has placed.";
                 return Err(ApiError::conflict("legal_hold", detail));

@@ -5,9 +5,9 @@ use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::id::UserId;
 use shared::page::Limit;
-use shared::{ApiError, FieldKeys, Role};
+use shared::{ApiError, FieldKeys, Principal, Role};
 
-use super::{UserRecord, UserStatus, no_such_user};
+use super::{UserRecord, UserStatus, no_such_user, require_authority};
 use crate::schema::{sessions, users};
 use crate::users::{Roles, StoredUser};
 
@@ -61,6 +61,19 @@ pub struct Locked {
     pub roles: Vec<Role>,
     pub status: String,
     pub legal_hold_at: Option<DateTime<Utc>>,
+}
+
+/// The same, for `principal`, who may change it and whose own session goes on.
+pub async fn lock_for(
+    connection: &mut AsyncPgConnection,
+    principal: &Principal,
+    id: UserId,
+    now: DateTime<Utc>,
+) -> Result<Locked, ApiError> {
+    crate::sessions::queries::require_live(connection, principal.session_id, now).await?;
+    let user = lock(connection, id).await?;
+    require_authority(principal, id, &user.roles)?;
+    Ok(user)
 }
 
 pub async fn lock(connection: &mut AsyncPgConnection, id: UserId) -> Result<Locked, ApiError> {

@@ -88,8 +88,8 @@ pub async fn create_client(
     let client = state
         .db
         .transaction("create_client", async |connection| {
-            sessions::queries::require_live(connection, principal.session_id, now).await?;
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
+            sessions::queries::require_live(connection, principal.session_id, now).await?;
             let client = queries::insert(connection, &protection, &new, &secret, now).await?;
             let entry =
                 Entry::by_user(&principal, "client.created", client.id).change(&(), &client.scopes)?;

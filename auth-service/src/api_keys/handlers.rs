@@ -70,8 +70,8 @@ pub async fn create_api_key(
     let api_key = state
         .db
         .transaction("create_api_key", async |connection| {
-            sessions::queries::require_live(connection, principal.session_id, now).await?;
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
+            sessions::queries::require_live(connection, principal.session_id, now).await?;
             let key = queries::insert(connection, &protection, &new, &secret, now).await?;
             let entry = Entry::by_user(&principal, "api_key.created", key.id).change(&(), &key.scopes)?;
             audit::append(connection, &entry).await?;
@@ -140,8 +140,8 @@ pub async fn replace_api_key(
     let api_key = state
         .db
         .transaction("replace_api_key", async |connection| {
-            sessions::queries::require_live(connection, principal.session_id, now).await?;
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
+            sessions::queries::require_live(connection, principal.session_id, now).await?;
             let old = queries::lock_live(connection, Kind::ApiKey, id, now)
                 .await?
                 .filter(|key| key.user_id == principal.user_id)

@@ -62,6 +62,7 @@ impl Stack {
     }
 
     pub async fn with(settings: Settings) -> Self {
+        let has_auth = settings.auth_url.is_none();
         let signer = Signer::generate();
         let stop = CancellationToken::new();
         let service = start_service("service", signer.jwks(), &stop);
@@ -84,13 +85,18 @@ impl Stack {
         let address = listener.local_addr().unwrap();
         tokio::spawn(gateway::run(config, listener, stop.clone()));
         let client = shared::http_client::connection_pool(Duration::from_secs(20)).unwrap();
-        Self {
+        let stack = Self {
             address,
             signer,
             clock,
             client,
             _stop: stop.drop_guard(),
+        };
+        // Before it knows what was revoked, it moves no money.
+        while has_auth && stack.request("GET", "/readyz").send().await.unwrap().status() != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        stack
     }
 
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {

@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY refresh_tokens_sealed;
