@@ -215,7 +215,6 @@ mod tests {
     use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
     use super::*;
-    use crate::passkeys::RelyingParty;
     use crate::signing_key::generate_pem;
 
     const URL: &str = "postgres://auth_runtime:5d0c8e71b3f94a26805e7d13c9b62f4a@localhost/flowlet";

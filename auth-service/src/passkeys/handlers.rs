@@ -171,7 +171,7 @@ pub async fn register_passkey(
         .transaction("register_passkey", async |connection| {
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
             let user = recent_user(&state, connection, &principal).await?;
-            users::queries::lock_active(connection, user.id).await?;
+            users::profile::queries::lock(connection, user.id).await?;
             let purpose = Purpose::Registration;
             let given = queries::use_up(connection, body.ceremony_id, purpose, Some(user.id), now).await?;
             let registering =
@@ -352,7 +352,7 @@ async fn begin_session(state: &AppState, client: Client, assertion: &Assertion) 
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
             let claimed = queries::claimed_user(connection, &assertion.credential).await?;
             let user = match claimed {
-                Some(user_id) => users::queries::lock_active(connection, user_id).await?,
+                Some(user_id) => users::profile::queries::lock(connection, user_id).await?,
                 None => None,
             };
             let Some(user) = user else { return Ok(None) };

@@ -84,7 +84,8 @@ pub async fn send(
         &Content::Code { code },
         now,
     )
-    .await
+    .await?;
+    Ok(())
 }
 
 /// Uses a right code up. Of any number of attempts with it one succeeds.
