@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::client::eventually;
+use crate::postgres::server_user;
 use crate::secrets::random_text;
 
 /// The directory of the files; that of a test is removed with it.
@@ -31,12 +32,13 @@ pub struct Mail {
 }
 
 impl Inbox {
-    /// One that stays.
-    pub fn kept_in(directory: PathBuf) -> Self {
-        Self {
+    /// One that stays as long as the cluster in whose directory it is, and is removed with it by the same user.
+    pub fn kept_in(directory: PathBuf) -> anyhow::Result<Self> {
+        server_user::private_directory(&directory)?;
+        Ok(Self {
             directory,
             throwaway: false,
-        }
+        })
     }
 
     pub fn throwaway() -> anyhow::Result<Self> {

@@ -221,7 +221,7 @@ impl Builder {
         let http = shared::http_client::connection_pool(Duration::from_secs(60))?;
         let inbox = match throwaway {
             true => Inbox::throwaway()?,
-            false => Inbox::kept_in(server.cluster.directory().join("messages")),
+            false => Inbox::kept_in(server.cluster.directory().join("messages"))?,
         };
         let (addresses, balancers) = balance(&places, &http).await?;
         let platform = Platform {

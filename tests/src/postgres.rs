@@ -148,12 +148,12 @@ impl Cluster {
         Cluster::launch(home, 0, watchdog).await
     }
 
-    /// The loopback port the server listens on; it stays the same over `restart_after_kill`.
     /// Where its files are.
     pub fn directory(&self) -> &Path {
         &self.home.directory
     }
 
+    /// The loopback port the server listens on; it stays the same over `restart_after_kill`.
     pub fn port(&self) -> u16 {
         self.port
     }

@@ -22,7 +22,12 @@ if [ -n "$server" ]; then
     while [ -e "$data/postmaster.pid" ] && kill -s 0 "$server"; do sleep 0.05; done
 fi
 # A copy into the directory may still be under way.
-[ -z "$remove" ] || rm -rf -- "$remove" || { sleep 1; rm -rf -- "$remove"; }
+tries=20
+until [ -z "$remove" ] || rm -rf -- "$remove"; do
+    tries=$((tries - 1))
+    [ "$tries" -gt 0 ] || exit 1
+    sleep 1
+done
 "#;
 
 /// What becomes of the cluster's directory when the server has been stopped.

@@ -600,6 +600,8 @@ async fn a_service_with_other_keys_than_the_database_does_not_start() {
         command
             .env("SIGNING_KEY", &platform.server.secrets.signing_key)
             .env("SERVICE_SECRETS", &platform.server.secrets.service_secret)
+            .env("FRONTEND_URL", "http://127.0.0.1/auth")
+            .env("MESSAGE_DIRECTORY", platform.inbox.directory())
             .env("BIND_ADDRESS", "127.0.0.1:0")
             .stdin(Stdio::piped())
             .stderr(Stdio::piped());
