@@ -32,20 +32,24 @@ pub async fn validate(state: web::Data<AppState>, input: Input) -> Result<HttpRe
     if let Some(mismatch) = signals.compare(&valid.session.client, mode) {
         return Err(Failure::unauthorized("validation_mismatch", mismatch));
     }
-    let mut body = reply::session_members(&valid.user, &valid.session, credential, "Session is valid");
     let (cached, source) = match valid.source {
         Source::Memory => (true, "unified"),
         Source::Redis => (true, "ultra"),
         Source::Database => (false, "db"),
     };
-    body["success"] = json!(true);
-    body["cached"] = json!(cached);
-    body["cacheSource"] = json!(source);
     let now = state.clock.now();
-    body["timestamp"] = json!(now);
+    let mut body = reply::session_members(&valid.user, &valid.session, credential, "Session is valid");
+    for (name, value) in [
+        ("success", json!(true)),
+        ("cached", json!(cached)),
+        ("cacheSource", json!(source)),
+        ("timestamp", json!(now)),
+    ] {
+        body = reply::with(body, name, value);
+    }
     if input.wants("trust_token") {
         let token = state.trust_tokens.issue(&valid.session, &valid.user, now);
-        body["trust_token"] = json!(token.map_err(ApiError::internal)?);
+        body = reply::with(body, "trust_token", json!(token.map_err(ApiError::internal)?));
     }
     Ok(reply::secret(&body))
 }

@@ -8,6 +8,8 @@ use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Value, json};
 use shared::ApiError;
 
+use super::reply;
+
 #[derive(Debug)]
 pub struct Failure(pub ApiError);
 
@@ -51,13 +53,12 @@ impl Failure {
             _ => detail,
         };
         let code = problem.code.to_uppercase();
-        let mut body = json!({ "success": false, "error": text, "message": text, "code": code, "request_id": problem.request_id });
+        let body = json!({ "success": false, "error": text, "message": text, "code": code, "request_id": problem.request_id });
         match problem.code.as_str() {
-            "second_factor_required" => body["requires_2fa"] = json!(true),
-            "wrong_code" => body["verified"] = json!(false),
-            _ => {}
+            "second_factor_required" => reply::with(body, "requires_2fa", json!(true)),
+            "wrong_code" => reply::with(body, "verified", json!(false)),
+            _ => body,
         }
-        body
     }
 
     /// These paths know no 422.

@@ -85,9 +85,8 @@ async fn validity(state: &AppState, token: &PresentedToken) -> Result<HttpRespon
     } else {
         "Invalid or expired token"
     };
-    let mut body = json!({ "success": valid, "valid": valid, "message": message });
-    body["data"] = body.clone();
-    Ok(reply::secret(&body))
+    let data = json!({ "success": valid, "valid": valid, "message": message });
+    Ok(reply::secret(&reply::with(data.clone(), "data", data)))
 }
 
 async fn complete_reset(

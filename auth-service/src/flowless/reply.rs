@@ -86,7 +86,6 @@ pub fn session(session: &Session, credential: &str) -> Value {
         "expires_at": session.idle_expires_at,
     });
     spell_both(&mut members);
-    members["two_factor_verified"] = json!(1);
     members
 }
 
@@ -114,11 +113,16 @@ fn in_camel_case(name: &str) -> String {
 
 /// A success with these members at the top, and once more in `data`.
 pub fn twice(members: Value) -> HttpResponse {
-    let mut data = members;
-    data["success"] = json!(true);
-    let mut top = data.clone();
-    top["data"] = data;
-    secret(&top)
+    let data = with(members, "success", json!(true));
+    secret(&with(data.clone(), "data", data))
+}
+
+/// The same object with another member.
+pub fn with(mut members: Value, name: &str, value: Value) -> Value {
+    if let Value::Object(members) = &mut members {
+        members.insert(name.to_owned(), value);
+    }
+    members
 }
 
 /// A success that tells nothing but that it was one.
@@ -196,9 +200,8 @@ pub fn session_members(of: &User, the_session: &Session, credential: &str, messa
 /// The user at the top and, flat, in `data`, with `more` beside the one.
 pub fn profile(of: &User, more: Value) -> HttpResponse {
     let user = user(of);
-    let mut data = user.clone();
-    data["user"] = user.clone();
-    data["success"] = json!(true);
+    let data = with(user.clone(), "user", user.clone());
+    let data = with(data, "success", json!(true));
     let mut top = Map::new();
     top.insert("success".to_owned(), json!(true));
     top.insert("user".to_owned(), user);

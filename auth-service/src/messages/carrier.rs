@@ -166,7 +166,7 @@ impl Carriers {
                 let sms = sms.as_ref().map(SmsGateway::new).transpose()?;
                 Ok(Self {
                     mail: Arc::new(Smtp::new(smtp_url, from.clone())?),
-                    sms: sms.map(|gateway| Arc::new(gateway) as Arc<dyn Carrier>),
+                    sms: sms.map(|gateway| -> Arc<dyn Carrier> { Arc::new(gateway) }),
                 })
             }
         }

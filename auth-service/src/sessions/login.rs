@@ -54,7 +54,7 @@ impl Method {
 pub enum Login {
     Session(Box<BegunSession>),
     /// A second factor is needed first.
-    Pending(PendingLogin),
+    Pending(Box<PendingLogin>),
 }
 
 /// A login that succeeded, before it is put into the words of an answer.
@@ -117,7 +117,7 @@ pub async fn begin(
 ) -> Result<Login, ApiError> {
     let user = user.decrypt(&state.field_keys)?;
     let user = match pending_login::hold_back(connection, user, &client, methods, now).await? {
-        HeldBack::Yes(pending) => return Ok(Login::Pending(pending)),
+        HeldBack::Yes(pending) => return Ok(Login::Pending(Box::new(pending))),
         HeldBack::No(user) => user,
     };
     let proved = Proved {

@@ -39,16 +39,16 @@ pub struct Valid {
 /// The session and its user, unless either has come to its end.
 pub async fn validate(state: &AppState, presented: &PresentedSession) -> Result<Option<Valid>, ApiError> {
     let now = state.clock.now();
-    if let Some((session, one)) = state.session_cache.session(&presented.0).await {
-        if let Some((user, other)) = state.session_cache.user(session.user_id).await {
-            let source = one.max(other);
-            metrics::counter!("auth_session_checks_total", "source" => source.name()).increment(1);
-            return Ok((session.idle_expires_at > now).then_some(Valid {
-                session,
-                user,
-                source,
-            }));
-        }
+    if let Some((session, one)) = state.session_cache.session(&presented.0).await
+        && let Some((user, other)) = state.session_cache.user(session.user_id).await
+    {
+        let source = one.max(other);
+        metrics::counter!("auth_session_checks_total", "source" => source.name()).increment(1);
+        return Ok((session.idle_expires_at > now).then_some(Valid {
+            session,
+            user,
+            source,
+        }));
     }
     metrics::counter!("auth_session_checks_total", "source" => Source::Database.name()).increment(1);
     let Some((session, user, as_of)) = look_up(state, presented, now).await? else {
