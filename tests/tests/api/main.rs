@@ -41,7 +41,7 @@ mod smtp;
 mod social;
 mod step_up;
 mod tokens;
-mod tour;
+mod tours;
 mod transfers;
 mod two_factor;
 mod webhooks;

@@ -16,6 +16,7 @@ const PASSWORD: &str = "flowlet-demo-password";
 const ALICE: &str = "alice@example.com";
 const BOB: &str = "bob@example.com";
 const OFFICER: &str = "officer@example.com";
+const ADMIN: &str = "admin@example.com";
 /// 1,000.00 USD.
 const FUNDS: i64 = 100_000;
 
@@ -30,6 +31,8 @@ pub async fn seed(platform: &Platform) -> anyhow::Result<Demo> {
     let bob_account = funded_account(&client, BOB, "Bob").await?;
     log_in_or_register(&client, OFFICER, "Olga Officer").await?;
     platform.grant_role(OFFICER, Role::Compliance).await?;
+    log_in_or_register(&client, ADMIN, "Ada Admin").await?;
+    platform.grant_role(ADMIN, Role::Admin).await?;
     Ok(Demo {
         alice_account,
         bob_account,
@@ -102,10 +105,11 @@ impl Demo {
         );
 
         heading("Demo users");
-        row("password", &format!("{PASSWORD}   (of all three)"));
+        row("password", &format!("{PASSWORD}   (of all four)"));
         row("Alice", &format!("{ALICE:<22} {alice}   USD"));
         row("Bob", &format!("{BOB:<22} {bob}   USD"));
         row("Officer", &format!("{OFFICER:<22} reviews transfers"));
+        row("Admin", &format!("{ADMIN:<22} manages users"));
 
         heading("Try it: Alice sends Bob 10.50 USD");
         println!(
@@ -115,6 +119,12 @@ TOKEN=$(curl -s {gateway}/api/v1/auth/login -H 'content-type: application/json' 
 curl -s {gateway}/api/v1/transfers -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \
   -H "idempotency-key: lunch-$(date +%s)" \
   -d '{{"debit_account_id":"{alice}","credit_account_id":"{bob}","amount":1050,"currency":"USD","description":"Lunch"}}'; echo"#
+        );
+        heading("Take a tour, request by request");
+        println!("\npython3 tests/tours/ledger.py");
+        println!(
+            "python3 tests/tours/auth.py --mail {}",
+            platform.inbox.directory().display()
         );
         println!(
             "\n{}",

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """A tour of the ledger: every request that it makes, and what was answered.
 
-    cargo dev                    # in one terminal
-    python3 tests/tour.py        # in another
+    cargo dev                           # in one terminal
+    python3 tests/tours/ledger.py       # in another
 
 Two new customers place a hold, capture half of it, refund a part, read a balance as it was, receive a signed webhook on a local
-listener, and verify a proof offline. It needs Python 3.9 and nothing else. The first argument is the gateway's URL; it must be one
-of a sandbox, since play money is deposited and webhooks are sent to this machine.
+listener, and verify a proof offline. The gateway must be one of a sandbox, since play money is deposited and webhooks are sent
+to this machine.
 """
 
+import argparse
 import base64
 import hashlib
 import hmac
@@ -18,44 +19,18 @@ import os
 import pathlib
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
-import time
-import urllib.error
-import urllib.request
 import uuid
 
-GATEWAY = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8080"
-PROJECT = pathlib.Path(__file__).resolve().parent.parent
+from api import Api, must, step
 
+PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
 
-def step(title):
-    print(f"\n\033[1m{title}\033[0m")
-
-
-def call(method, path, token=None, body=None, show=()):
-    """Sends a request and prints it, with the members of the answer that `show` names. Anything but a 2xx ends the tour."""
-    headers = {"content-type": "application/json", "idempotency-key": str(uuid.uuid4())}
-    if token:
-        headers["authorization"] = f"Bearer {token}"
-    data = None if body is None else json.dumps(body).encode()
-    print(f"  {method} {path}" + ("" if body is None or "password" in body else f"  {json.dumps(body)}"))
-    request = urllib.request.Request(f"{GATEWAY}/api/v1{path}", data, headers, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as response:
-            status, text = response.status, response.read()
-    except urllib.error.HTTPError as error:
-        if error.code == 409 and "retry-after" in error.headers:
-            time.sleep(int(error.headers["retry-after"]))
-            return call(method, path, token, body, show)
-        sys.exit(f"  {error.code}  {error.read().decode()}")
-    except urllib.error.URLError as error:
-        sys.exit(f"  nobody answers at {GATEWAY} ({error.reason}): start `cargo dev` first")
-    answer = json.loads(text) if text else {}
-    shown = {name: answer[name] for name in show}
-    print(f"  {status}" + (f"  {json.dumps(shown)}" if show else ""))
-    return answer
+arguments = argparse.ArgumentParser(description="A tour of the ledger.")
+arguments.add_argument("--gateway", default="http://127.0.0.1:8080", help="its URL")
+GATEWAY = arguments.parse_args().gateway
+call = Api(GATEWAY).call
 
 
 def customer(name):
@@ -88,11 +63,6 @@ def is_genuine(secret, headers, body):
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     expected = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
     return any(hmac.compare_digest(expected, given) for given in headers["webhook-signature"].split(" "))
-
-
-def must(condition, what):
-    if not condition:
-        sys.exit(f"  this is not as it should be: {what}")
 
 
 step("Two customers, one with 100.00")
