@@ -153,11 +153,11 @@ pub const CHECKS: [Check; 12] = [
         code: "I9b",
         title: "Each posting of a customer that was told is one event of its account, and events are numbered without a gap",
         violations: "SELECT format('transfer %s, account %s: %s events', legs.transfer_id, legs.account_id, count(events.id))
-            FROM event_feed AS feed
-            JOIN outbox AS fact ON fact.kind = 'transfer.posted' AND fact.sequence <= feed.fact
+            FROM outbox AS fact
             JOIN postings AS legs ON legs.transfer_id = fact.transfer_id
             JOIN ledger_accounts ON ledger_accounts.id = legs.account_id AND ledger_accounts.kind = 'customer'
             LEFT JOIN events ON events.fact = fact.sequence AND events.account_id = legs.account_id
+            WHERE fact.kind = 'transfer.posted' AND fact.sequence <= (SELECT event_feed.fact FROM event_feed)
             GROUP BY legs.transfer_id, legs.account_id HAVING count(events.id) <> 1
             UNION ALL
             SELECT format('account %s: %s events, numbered to %s', account_id, count(*), max(account_sequence))
