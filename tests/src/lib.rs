@@ -14,6 +14,7 @@ pub mod inbox;
 pub mod invariants;
 pub mod platform;
 pub mod postgres;
+pub mod processor_time;
 pub mod programs;
 pub mod redis;
 pub mod sbom;

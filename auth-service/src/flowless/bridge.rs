@@ -6,12 +6,13 @@
 use std::net::IpAddr;
 
 use actix_web::{HttpResponse, web};
-use serde_json::json;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
 use shared::ApiError;
 
 use super::failure::Failure;
 use super::input::{Input, session_of};
-use super::reply;
+use super::reply::{self, ValidSession};
 use crate::instance::{SecretKind, ValidationMode};
 use crate::sessions::cache::Source;
 use crate::sessions::{Client, MAX_USER_AGENT_LENGTH};
@@ -32,22 +33,36 @@ pub async fn validate(state: web::Data<AppState>, input: Input) -> Result<HttpRe
     if let Some(mismatch) = signals.compare(&valid.session.client, mode) {
         return Err(Failure::unauthorized("validation_mismatch", mismatch));
     }
-    let mut body = reply::session_members(&valid.user, &valid.session, credential, "Session is valid");
     let (cached, source) = match valid.source {
         Source::Memory => (true, "unified"),
         Source::Redis => (true, "ultra"),
         Source::Database => (false, "db"),
     };
-    body["success"] = json!(true);
-    body["cached"] = json!(cached);
-    body["cacheSource"] = json!(source);
     let now = state.clock.now();
-    body["timestamp"] = json!(now);
-    if input.wants("trust_token") {
-        let token = state.trust_tokens.issue(&valid.session, &valid.user, now);
-        body["trust_token"] = json!(token.map_err(ApiError::internal)?);
-    }
-    Ok(reply::secret(&body))
+    let wants_token = input.wants("trust_token");
+    let token = wants_token.then(|| state.trust_tokens.issue(&valid.session, &valid.user, now));
+    Ok(reply::secret(&Validated {
+        success: true,
+        session: ValidSession::new(&valid.user, &valid.session, credential, "Session is valid"),
+        cached,
+        source,
+        timestamp: now,
+        trust_token: token.transpose().map_err(ApiError::internal)?,
+    }))
+}
+
+/// What a backend is told of a session that is valid.
+#[derive(Serialize)]
+struct Validated<'v> {
+    success: bool,
+    #[serde(flatten)]
+    session: ValidSession<'v>,
+    cached: bool,
+    #[serde(rename = "cacheSource")]
+    source: &'static str,
+    timestamp: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust_token: Option<String>,
 }
 
 /// The mode of this validation: the caller's, where that is stricter than the instance's.

@@ -5,6 +5,9 @@ use actix_web::HttpResponse;
 use actix_web::cookie::time::Duration as CookieDuration;
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::http::header;
+use chrono::{DateTime, Utc};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use shared::Role;
 
@@ -33,72 +36,141 @@ pub fn user_type(user: &User) -> &'static str {
     found.map_or("user", |(_, name)| name)
 }
 
+/// A user as clients see it. Sessions are checked with every request of a backend, so this is written without a tree in between.
+pub struct UserMembers<'u>(&'u User);
+
+impl Serialize for UserMembers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (user, profile) = (self.0, &self.0.profile);
+        let mut members = serializer.serialize_map(None)?;
+        both(&mut members, "id", &user.id)?;
+        both(&mut members, "email", &user.email)?;
+        both(&mut members, "name", &user.name)?;
+        both(&mut members, "first_name", &user.name)?;
+        both(&mut members, "last_name", &profile.last_name)?;
+        both(&mut members, "user_name", &user.user_name)?;
+        both(&mut members, "username", &user.user_name)?;
+        both(&mut members, "user_type", user_type(user))?;
+        both(&mut members, "picture", &profile.picture)?;
+        both(&mut members, "phone", &profile.phone)?;
+        both(&mut members, "mobile", &profile.mobile)?;
+        both(&mut members, "is_verified", &user.email_verified)?;
+        both(&mut members, "is_banned", &false)?;
+        both(&mut members, "is_locked", &false)?;
+        both(&mut members, "two_factor", &false)?;
+        both(&mut members, "first_time", &false)?;
+        both(&mut members, "lang", &profile.lang)?;
+        both(&mut members, "tmz", &profile.tmz)?;
+        both(&mut members, "bio", &profile.bio)?;
+        both(&mut members, "dob", &profile.dob)?;
+        both(&mut members, "gender", &profile.gender)?;
+        both(&mut members, "recovery_email", &profile.recovery_email)?;
+        both(&mut members, "display_name", &profile.display_name)?;
+        both(&mut members, "reference_id", &profile.reference_id)?;
+        both(&mut members, "metadata", &profile.metadata)?;
+        both(&mut members, "deleted_at", &())?;
+        both(&mut members, "deletion_reason", &())?;
+        both(&mut members, "created_at", &user.created_at)?;
+        both(&mut members, "updated_at", &user.updated_at)?;
+        members.end()
+    }
+}
+
+/// A session as clients see it, who know it by `credential`.
+pub struct SessionMembers<'s> {
+    session: &'s Session,
+    credential: &'s str,
+}
+
+impl Serialize for SessionMembers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (session, client) = (self.session, &self.session.client);
+        let mut members = serializer.serialize_map(None)?;
+        both(&mut members, "id", self.credential)?;
+        both(&mut members, "session_id", self.credential)?;
+        both(&mut members, "user_id", &session.user_id)?;
+        both(
+            &mut members,
+            "ip_address",
+            client.ip.as_deref().unwrap_or_default(),
+        )?;
+        both(
+            &mut members,
+            "user_agent",
+            client.user_agent.as_deref().unwrap_or_default(),
+        )?;
+        both(&mut members, "device_id", &client.device_id)?;
+        both(&mut members, "two_factor_verified", &1)?;
+        both(&mut members, "created_at", &session.created_at)?;
+        both(&mut members, "updated_at", &session.last_used_at)?;
+        both(&mut members, "last_used_at", &session.last_used_at)?;
+        both(&mut members, "expires_at", &session.idle_expires_at)?;
+        members.end()
+    }
+}
+
+/// A session that goes on, and its user.
+#[derive(Serialize)]
+pub struct ValidSession<'s> {
+    valid: bool,
+    user: UserMembers<'s>,
+    session: SessionMembers<'s>,
+    session_id: &'s str,
+    #[serde(rename = "sessionId")]
+    session_id_in_camel_case: &'s str,
+    expires_at: DateTime<Utc>,
+    #[serde(rename = "expiresAt")]
+    expires_at_in_camel_case: DateTime<Utc>,
+    requires_2fa: bool,
+    message: &'s str,
+}
+
+impl<'s> ValidSession<'s> {
+    pub fn new(user: &'s User, session: &'s Session, credential: &'s str, message: &'s str) -> Self {
+        Self {
+            valid: true,
+            user: UserMembers(user),
+            session: SessionMembers { session, credential },
+            session_id: credential,
+            session_id_in_camel_case: credential,
+            expires_at: session.idle_expires_at,
+            expires_at_in_camel_case: session.idle_expires_at,
+            requires_2fa: false,
+            message,
+        }
+    }
+}
+
 pub fn user(user: &User) -> Value {
-    let profile = &user.profile;
-    let mut members = json!({
-        "id": user.id,
-        "email": user.email,
-        "name": user.name,
-        "first_name": user.name,
-        "last_name": profile.last_name,
-        "user_name": user.user_name,
-        "username": user.user_name,
-        "user_type": user_type(user),
-        "picture": profile.picture,
-        "phone": profile.phone,
-        "mobile": profile.mobile,
-        "is_verified": user.email_verified,
-        "is_banned": false,
-        "is_locked": false,
-        "two_factor": false,
-        "first_time": false,
-        "lang": profile.lang,
-        "tmz": profile.tmz,
-        "bio": profile.bio,
-        "dob": profile.dob,
-        "gender": profile.gender,
-        "recovery_email": profile.recovery_email,
-        "display_name": profile.display_name,
-        "reference_id": profile.reference_id,
-        "metadata": profile.metadata,
-        "deleted_at": null,
-        "deletion_reason": null,
-        "created_at": user.created_at,
-        "updated_at": user.updated_at,
-    });
-    spell_both(&mut members);
-    members
+    tree(&UserMembers(user))
 }
 
 /// `credential` is what the client knows the session by.
 pub fn session(session: &Session, credential: &str) -> Value {
-    let mut members = json!({
-        "id": credential,
-        "session_id": credential,
-        "user_id": session.user_id,
-        "ip_address": session.client.ip.as_deref().unwrap_or_default(),
-        "user_agent": session.client.user_agent.as_deref().unwrap_or_default(),
-        "device_id": session.client.device_id,
-        "two_factor_verified": 1,
-        "created_at": session.created_at,
-        "updated_at": session.last_used_at,
-        "last_used_at": session.last_used_at,
-        "expires_at": session.idle_expires_at,
-    });
-    spell_both(&mut members);
-    members["two_factor_verified"] = json!(1);
-    members
+    tree(&SessionMembers { session, credential })
 }
 
-/// Adds `userId` to `user_id`.
-fn spell_both(value: &mut Value) {
-    let Value::Object(members) = value else { return };
-    let camel: Vec<(String, Value)> = members
-        .iter()
-        .filter(|(name, _)| name.contains('_'))
-        .map(|(name, value)| (in_camel_case(name), value.clone()))
-        .collect();
-    members.extend(camel);
+pub fn session_members(user: &User, session: &Session, credential: &str, message: &str) -> Value {
+    tree(&ValidSession::new(user, session, credential, message))
+}
+
+/// For answers that have it twice, or with more in it.
+fn tree(members: &impl Serialize) -> Value {
+    // Only a key that is no text, or a failing `Serialize`, has no tree; there is neither here.
+    serde_json::to_value(members).unwrap_or_default()
+}
+
+/// Writes `user_id` and `userId`.
+fn both<M: SerializeMap>(
+    members: &mut M,
+    name: &str,
+    value: &(impl Serialize + ?Sized),
+) -> Result<(), M::Error> {
+    members.serialize_entry(name, value)?;
+    if name.contains('_') {
+        members.serialize_entry(&in_camel_case(name), value)?;
+    }
+    Ok(())
 }
 
 fn in_camel_case(name: &str) -> String {
@@ -179,20 +251,6 @@ pub fn session_cookie(answer: &mut HttpResponse, login: &Login) {
     }
 }
 
-pub fn session_members(of: &User, the_session: &Session, credential: &str, message: &str) -> Value {
-    json!({
-        "valid": true,
-        "user": user(of),
-        "session": session(the_session, credential),
-        "session_id": credential,
-        "sessionId": credential,
-        "expires_at": the_session.idle_expires_at,
-        "expiresAt": the_session.idle_expires_at,
-        "requires_2fa": false,
-        "message": message,
-    })
-}
-
 /// The user at the top and, flat, in `data`, with `more` beside the one.
 pub fn profile(of: &User, more: Value) -> HttpResponse {
     let user = user(of);
@@ -210,7 +268,7 @@ pub fn profile(of: &User, more: Value) -> HttpResponse {
 }
 
 /// An answer that no cache is to keep.
-pub fn secret(body: &Value) -> HttpResponse {
+pub fn secret(body: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(body)
