@@ -43,35 +43,47 @@ impl Serialize for UserMembers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (user, profile) = (self.0, &self.0.profile);
         let mut members = serializer.serialize_map(None)?;
-        both(&mut members, "id", &user.id)?;
-        both(&mut members, "email", &user.email)?;
-        both(&mut members, "name", &user.name)?;
-        both(&mut members, "first_name", &user.name)?;
-        both(&mut members, "last_name", &profile.last_name)?;
-        both(&mut members, "user_name", &user.user_name)?;
-        both(&mut members, "username", &user.user_name)?;
-        both(&mut members, "user_type", user_type(user))?;
-        both(&mut members, "picture", &profile.picture)?;
-        both(&mut members, "phone", &profile.phone)?;
-        both(&mut members, "mobile", &profile.mobile)?;
-        both(&mut members, "is_verified", &user.email_verified)?;
-        both(&mut members, "is_banned", &false)?;
-        both(&mut members, "is_locked", &false)?;
-        both(&mut members, "two_factor", &false)?;
-        both(&mut members, "first_time", &false)?;
-        both(&mut members, "lang", &profile.lang)?;
-        both(&mut members, "tmz", &profile.tmz)?;
-        both(&mut members, "bio", &profile.bio)?;
-        both(&mut members, "dob", &profile.dob)?;
-        both(&mut members, "gender", &profile.gender)?;
-        both(&mut members, "recovery_email", &profile.recovery_email)?;
-        both(&mut members, "display_name", &profile.display_name)?;
-        both(&mut members, "reference_id", &profile.reference_id)?;
-        both(&mut members, "metadata", &profile.metadata)?;
-        both(&mut members, "deleted_at", &())?;
-        both(&mut members, "deletion_reason", &())?;
-        both(&mut members, "created_at", &user.created_at)?;
-        both(&mut members, "updated_at", &user.updated_at)?;
+        members.serialize_entry("id", &user.id)?;
+        members.serialize_entry("email", &user.email)?;
+        members.serialize_entry("name", &user.name)?;
+        both(&mut members, ["first_name", "firstName"], &user.name)?;
+        both(&mut members, ["last_name", "lastName"], &profile.last_name)?;
+        both(&mut members, ["user_name", "userName"], &user.user_name)?;
+        members.serialize_entry("username", &user.user_name)?;
+        both(&mut members, ["user_type", "userType"], user_type(user))?;
+        members.serialize_entry("picture", &profile.picture)?;
+        members.serialize_entry("phone", &profile.phone)?;
+        members.serialize_entry("mobile", &profile.mobile)?;
+        both(&mut members, ["is_verified", "isVerified"], &user.email_verified)?;
+        both(&mut members, ["is_banned", "isBanned"], &false)?;
+        both(&mut members, ["is_locked", "isLocked"], &false)?;
+        both(&mut members, ["two_factor", "twoFactor"], &false)?;
+        both(&mut members, ["first_time", "firstTime"], &false)?;
+        members.serialize_entry("lang", &profile.lang)?;
+        members.serialize_entry("tmz", &profile.tmz)?;
+        members.serialize_entry("bio", &profile.bio)?;
+        members.serialize_entry("dob", &profile.dob)?;
+        members.serialize_entry("gender", &profile.gender)?;
+        both(
+            &mut members,
+            ["recovery_email", "recoveryEmail"],
+            &profile.recovery_email,
+        )?;
+        both(
+            &mut members,
+            ["display_name", "displayName"],
+            &profile.display_name,
+        )?;
+        both(
+            &mut members,
+            ["reference_id", "referenceId"],
+            &profile.reference_id,
+        )?;
+        members.serialize_entry("metadata", &profile.metadata)?;
+        both(&mut members, ["deleted_at", "deletedAt"], &())?;
+        both(&mut members, ["deletion_reason", "deletionReason"], &())?;
+        both(&mut members, ["created_at", "createdAt"], &user.created_at)?;
+        both(&mut members, ["updated_at", "updatedAt"], &user.updated_at)?;
         members.end()
     }
 }
@@ -86,25 +98,33 @@ impl Serialize for SessionMembers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (session, client) = (self.session, &self.session.client);
         let mut members = serializer.serialize_map(None)?;
-        both(&mut members, "id", self.credential)?;
-        both(&mut members, "session_id", self.credential)?;
-        both(&mut members, "user_id", &session.user_id)?;
+        members.serialize_entry("id", self.credential)?;
+        both(&mut members, ["session_id", "sessionId"], self.credential)?;
+        both(&mut members, ["user_id", "userId"], &session.user_id)?;
         both(
             &mut members,
-            "ip_address",
+            ["ip_address", "ipAddress"],
             client.ip.as_deref().unwrap_or_default(),
         )?;
         both(
             &mut members,
-            "user_agent",
+            ["user_agent", "userAgent"],
             client.user_agent.as_deref().unwrap_or_default(),
         )?;
-        both(&mut members, "device_id", &client.device_id)?;
-        both(&mut members, "two_factor_verified", &1)?;
-        both(&mut members, "created_at", &session.created_at)?;
-        both(&mut members, "updated_at", &session.last_used_at)?;
-        both(&mut members, "last_used_at", &session.last_used_at)?;
-        both(&mut members, "expires_at", &session.idle_expires_at)?;
+        both(&mut members, ["device_id", "deviceId"], &client.device_id)?;
+        both(&mut members, ["two_factor_verified", "twoFactorVerified"], &1)?;
+        both(&mut members, ["created_at", "createdAt"], &session.created_at)?;
+        both(&mut members, ["updated_at", "updatedAt"], &session.last_used_at)?;
+        both(
+            &mut members,
+            ["last_used_at", "lastUsedAt"],
+            &session.last_used_at,
+        )?;
+        both(
+            &mut members,
+            ["expires_at", "expiresAt"],
+            &session.idle_expires_at,
+        )?;
         members.end()
     }
 }
@@ -117,10 +137,10 @@ pub struct ValidSession<'s> {
     session: SessionMembers<'s>,
     session_id: &'s str,
     #[serde(rename = "sessionId")]
-    session_id_in_camel_case: &'s str,
+    session_id_again: &'s str,
     expires_at: DateTime<Utc>,
     #[serde(rename = "expiresAt")]
-    expires_at_in_camel_case: DateTime<Utc>,
+    expires_at_again: DateTime<Utc>,
     requires_2fa: bool,
     message: &'s str,
 }
@@ -132,9 +152,9 @@ impl<'s> ValidSession<'s> {
             user: UserMembers(user),
             session: SessionMembers { session, credential },
             session_id: credential,
-            session_id_in_camel_case: credential,
+            session_id_again: credential,
             expires_at: session.idle_expires_at,
-            expires_at_in_camel_case: session.idle_expires_at,
+            expires_at_again: session.idle_expires_at,
             requires_2fa: false,
             message,
         }
@@ -160,28 +180,16 @@ fn tree(members: &impl Serialize) -> Value {
     serde_json::to_value(members).unwrap_or_default()
 }
 
-/// Writes `user_id` and `userId`.
+/// Writes a member in both of its spellings.
 fn both<M: SerializeMap>(
     members: &mut M,
-    name: &str,
+    spellings: [&'static str; 2],
     value: &(impl Serialize + ?Sized),
 ) -> Result<(), M::Error> {
-    members.serialize_entry(name, value)?;
-    if name.contains('_') {
-        members.serialize_entry(&in_camel_case(name), value)?;
+    for spelling in spellings {
+        members.serialize_entry(spelling, value)?;
     }
     Ok(())
-}
-
-fn in_camel_case(name: &str) -> String {
-    let mut words = name.split('_');
-    let mut text = words.next().unwrap_or_default().to_owned();
-    for word in words {
-        let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
-        text.push_str(&first.to_ascii_uppercase());
-        text.push_str(rest);
-    }
-    text
 }
 
 /// A success with these members at the top, and once more in `data`.
@@ -288,20 +296,4 @@ fn set_cookie(answer: &mut HttpResponse, value: &str, lifetime: CookieDuration) 
 
 pub fn forget_cookie(answer: &mut HttpResponse) {
     set_cookie(answer, "", CookieDuration::ZERO);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_has_two_spellings() {
-        for (snake, camel) in [
-            ("user_id", "userId"),
-            ("id", "id"),
-            ("last_used_at", "lastUsedAt"),
-        ] {
-            assert_eq!(in_camel_case(snake), camel);
-        }
-    }
 }

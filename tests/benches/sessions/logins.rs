@@ -83,7 +83,6 @@ pub async fn flood(platform: &Platform) -> anyhow::Result<()> {
 /// How long refusals take. The last column is how often one of them takes longer than a wrong password: 0.5 tells nothing.
 pub async fn refusals(platform: &Platform) -> anyhow::Result<()> {
     let url = checks::url(platform, 0);
-    let mut connection = Connection::open(url.trim_start_matches("http://")).await?;
     let wrong = register(platform, "wrong", GUESSED).await;
     let disabled = register(platform, "disabled", GUESSED).await;
     let sql = platform.sql().await;
@@ -92,6 +91,7 @@ pub async fn refusals(platform: &Platform) -> anyhow::Result<()> {
         let disable = "UPDATE auth.users SET status = 'disabled' WHERE id = $1";
         sql.execute(disable, &[&id.uuid()]).await?;
     }
+    let mut connection = Connection::open(url.trim_start_matches("http://")).await?;
     let kinds = ["wrong password", "unknown", "disabled"];
     let mut took_us: [Vec<u32>; 3] = Default::default();
     for number in 0..GUESSED * FREE_GUESSES {
