@@ -23,23 +23,31 @@ mod validation;
 
 use actix_web::web::{self, ServiceConfig};
 
-pub fn configure(config: &mut ServiceConfig) -> &mut ServiceConfig {
+/// What backends ask with every request of theirs.
+pub fn configure_bridge(config: &mut ServiceConfig) -> &mut ServiceConfig {
+    for path in [
+        "/auth/bridge/validate",
+        "/bridge/validate",
+        "/api/bridge/validate",
+    ] {
+        config.route(path, web::post().to(bridge::validate));
+    }
     config
-        .service(
-            web::scope("/auth")
-                .configure(logins::configure)
-                .configure(profile::configure)
-                .configure(passwords::configure)
-                .configure(validation::configure)
-                .configure(mail::configure)
-                .configure(pages::configure)
-                .configure(pictures::configure)
-                .configure(social::configure)
-                .configure(tokens::configure)
-                .configure(two_factor::configure)
-                .route("/bridge/validate", web::post().to(bridge::validate))
-                .default_service(web::to(failure::not_found)),
-        )
-        .route("/bridge/validate", web::post().to(bridge::validate))
-        .route("/api/bridge/validate", web::post().to(bridge::validate))
+}
+
+pub fn configure(config: &mut ServiceConfig) -> &mut ServiceConfig {
+    config.service(
+        web::scope("/auth")
+            .configure(logins::configure)
+            .configure(profile::configure)
+            .configure(passwords::configure)
+            .configure(validation::configure)
+            .configure(mail::configure)
+            .configure(pages::configure)
+            .configure(pictures::configure)
+            .configure(social::configure)
+            .configure(tokens::configure)
+            .configure(two_factor::configure)
+            .default_service(web::to(failure::not_found)),
+    )
 }

@@ -3,8 +3,8 @@
 //! Any characters, 15 to 256 of them unless the operator asks for another number, normalised (NFKC) so that two keyboards write
 //! the same password; no rules of composition and no forced change, after NIST SP 800-63B-4. What could be guessed is refused
 //! instead: what was stolen elsewhere and is on the operator's list, and, by an estimate of its strength, common passwords,
-//! names, keyboard walks, dates, and the user's own e-mail and name. One that gets onto the list later still logs in; its user
-//! is told by mail to change it.
+//! names, keyboard walks, dates, our name, and the user's own e-mail and name. One that gets onto the list later still logs in;
+//! its user is told by mail to change it.
 
 pub mod authentication;
 pub mod breached;
@@ -61,6 +61,9 @@ impl<'de> Deserialize<'de> for Password {
     }
 }
 
+/// A word that passwords should not be made of, whoever they are of.
+const OUR_NAME: &str = "flowlet";
+
 /// Who is going to have a password, in words that it should not be made of.
 pub struct About {
     email: String,
@@ -75,7 +78,7 @@ impl About {
         }
     }
 
-    /// `ada.lovelace@example.com` gives `ada`, `lovelace`, `adalovelace`, `example`, …
+    /// Our name; and `ada.lovelace@example.com` gives `ada`, `lovelace`, `adalovelace`, `example`, …
     fn words(&self) -> Vec<String> {
         let is_separator = |character: char| !character.is_alphanumeric();
         let texts = self.email.split('@').chain([self.name.as_str()]);
@@ -84,7 +87,10 @@ impl About {
                 .map(str::to_owned)
                 .chain([text.replace(is_separator, "")])
         });
-        words.filter(|word| word.chars().count() > 2).collect()
+        words
+            .filter(|word| word.chars().count() > 2)
+            .chain([OUR_NAME.to_owned()])
+            .collect()
     }
 }
 
@@ -225,6 +231,7 @@ mod tests {
             "qwertyuiopasdfgh",
             "aaaaaaaaaaaaaaaaaaaaaaaa",
             "adalovelace1234",
+            "Flowlet-flowlet1",
             "kX9$vbq2Lz-7Rw",
             "ADA.lovelace@example.com and more words",
         ] {

@@ -11,6 +11,8 @@ use crate::{
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
+        // First: routes are tried in their order, which for all others together costs a good part of a check.
+        .map(flowless::configure_bridge)
         .service(users::handlers::register_user)
         .service(sessions::handlers::log_in)
         .service(sessions::handlers::refresh_tokens)

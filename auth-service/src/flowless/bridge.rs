@@ -6,12 +6,13 @@
 use std::net::IpAddr;
 
 use actix_web::{HttpResponse, web};
-use serde_json::json;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
 use shared::ApiError;
 
 use super::failure::Failure;
 use super::input::{Input, session_of};
-use super::reply;
+use super::reply::{self, ValidSession};
 use crate::instance::{SecretKind, ValidationMode};
 use crate::sessions::cache::Source;
 use crate::sessions::{Client, MAX_USER_AGENT_LENGTH};
@@ -38,20 +39,30 @@ pub async fn validate(state: web::Data<AppState>, input: Input) -> Result<HttpRe
         Source::Database => (false, "db"),
     };
     let now = state.clock.now();
-    let mut body = reply::session_members(&valid.user, &valid.session, credential, "Session is valid");
-    for (name, value) in [
-        ("success", json!(true)),
-        ("cached", json!(cached)),
-        ("cacheSource", json!(source)),
-        ("timestamp", json!(now)),
-    ] {
-        body = reply::with(body, name, value);
-    }
-    if input.wants("trust_token") {
-        let token = state.trust_tokens.issue(&valid.session, &valid.user, now);
-        body = reply::with(body, "trust_token", json!(token.map_err(ApiError::internal)?));
-    }
-    Ok(reply::secret(&body))
+    let wants_token = input.wants("trust_token");
+    let token = wants_token.then(|| state.trust_tokens.issue(&valid.session, &valid.user, now));
+    Ok(reply::secret(&Validated {
+        success: true,
+        session: ValidSession::new(&valid.user, &valid.session, credential, "Session is valid"),
+        cached,
+        source,
+        timestamp: now,
+        trust_token: token.transpose().map_err(ApiError::internal)?,
+    }))
+}
+
+/// What a backend is told of a session that is valid.
+#[derive(Serialize)]
+struct Validated<'v> {
+    success: bool,
+    #[serde(flatten)]
+    session: ValidSession<'v>,
+    cached: bool,
+    #[serde(rename = "cacheSource")]
+    source: &'static str,
+    timestamp: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust_token: Option<String>,
 }
 
 /// The mode of this validation: the caller's, where that is stricter than the instance's.

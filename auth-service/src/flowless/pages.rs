@@ -150,3 +150,20 @@ async fn log_in(state: web::Data<AppState>, request: HttpRequest, sent: web::For
         Err(error) => refused(&error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_typed_unseen_and_may_be_pasted() {
+        let page = Page {
+            asks_password: true,
+            ..Page::default()
+        };
+        let page = page.render().unwrap();
+        assert!(page.contains(r#"type="password""#) && page.contains(r#"autocomplete="new-password""#));
+        // A script could be in the way.
+        assert!(!page.contains("<script") && !page.contains("onpaste"));
+    }
+}

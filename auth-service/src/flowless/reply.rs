@@ -5,6 +5,9 @@ use actix_web::HttpResponse;
 use actix_web::cookie::time::Duration as CookieDuration;
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::http::header;
+use chrono::{DateTime, Utc};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use shared::Role;
 
@@ -33,82 +36,160 @@ pub fn user_type(user: &User) -> &'static str {
     found.map_or("user", |(_, name)| name)
 }
 
+/// A user as clients see it. Sessions are checked with every request of a backend, so this is written without a tree in between.
+pub struct UserMembers<'u>(&'u User);
+
+impl Serialize for UserMembers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (user, profile) = (self.0, &self.0.profile);
+        let mut members = serializer.serialize_map(None)?;
+        members.serialize_entry("id", &user.id)?;
+        members.serialize_entry("email", &user.email)?;
+        members.serialize_entry("name", &user.name)?;
+        both(&mut members, ["first_name", "firstName"], &user.name)?;
+        both(&mut members, ["last_name", "lastName"], &profile.last_name)?;
+        both(&mut members, ["user_name", "userName"], &user.user_name)?;
+        members.serialize_entry("username", &user.user_name)?;
+        both(&mut members, ["user_type", "userType"], user_type(user))?;
+        members.serialize_entry("picture", &profile.picture)?;
+        members.serialize_entry("phone", &profile.phone)?;
+        members.serialize_entry("mobile", &profile.mobile)?;
+        both(&mut members, ["is_verified", "isVerified"], &user.email_verified)?;
+        both(&mut members, ["is_banned", "isBanned"], &false)?;
+        both(&mut members, ["is_locked", "isLocked"], &false)?;
+        both(&mut members, ["two_factor", "twoFactor"], &false)?;
+        both(&mut members, ["first_time", "firstTime"], &false)?;
+        members.serialize_entry("lang", &profile.lang)?;
+        members.serialize_entry("tmz", &profile.tmz)?;
+        members.serialize_entry("bio", &profile.bio)?;
+        members.serialize_entry("dob", &profile.dob)?;
+        members.serialize_entry("gender", &profile.gender)?;
+        both(
+            &mut members,
+            ["recovery_email", "recoveryEmail"],
+            &profile.recovery_email,
+        )?;
+        both(
+            &mut members,
+            ["display_name", "displayName"],
+            &profile.display_name,
+        )?;
+        both(
+            &mut members,
+            ["reference_id", "referenceId"],
+            &profile.reference_id,
+        )?;
+        members.serialize_entry("metadata", &profile.metadata)?;
+        both(&mut members, ["deleted_at", "deletedAt"], &())?;
+        both(&mut members, ["deletion_reason", "deletionReason"], &())?;
+        both(&mut members, ["created_at", "createdAt"], &user.created_at)?;
+        both(&mut members, ["updated_at", "updatedAt"], &user.updated_at)?;
+        members.end()
+    }
+}
+
+/// A session as clients see it, who know it by `credential`.
+pub struct SessionMembers<'s> {
+    session: &'s Session,
+    credential: &'s str,
+}
+
+impl Serialize for SessionMembers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (session, client) = (self.session, &self.session.client);
+        let mut members = serializer.serialize_map(None)?;
+        members.serialize_entry("id", self.credential)?;
+        both(&mut members, ["session_id", "sessionId"], self.credential)?;
+        both(&mut members, ["user_id", "userId"], &session.user_id)?;
+        both(
+            &mut members,
+            ["ip_address", "ipAddress"],
+            client.ip.as_deref().unwrap_or_default(),
+        )?;
+        both(
+            &mut members,
+            ["user_agent", "userAgent"],
+            client.user_agent.as_deref().unwrap_or_default(),
+        )?;
+        both(&mut members, ["device_id", "deviceId"], &client.device_id)?;
+        both(&mut members, ["two_factor_verified", "twoFactorVerified"], &1)?;
+        both(&mut members, ["created_at", "createdAt"], &session.created_at)?;
+        both(&mut members, ["updated_at", "updatedAt"], &session.last_used_at)?;
+        both(
+            &mut members,
+            ["last_used_at", "lastUsedAt"],
+            &session.last_used_at,
+        )?;
+        both(
+            &mut members,
+            ["expires_at", "expiresAt"],
+            &session.idle_expires_at,
+        )?;
+        members.end()
+    }
+}
+
+/// A session that goes on, and its user.
+#[derive(Serialize)]
+pub struct ValidSession<'s> {
+    valid: bool,
+    user: UserMembers<'s>,
+    session: SessionMembers<'s>,
+    session_id: &'s str,
+    #[serde(rename = "sessionId")]
+    session_id_again: &'s str,
+    expires_at: DateTime<Utc>,
+    #[serde(rename = "expiresAt")]
+    expires_at_again: DateTime<Utc>,
+    requires_2fa: bool,
+    message: &'s str,
+}
+
+impl<'s> ValidSession<'s> {
+    pub fn new(user: &'s User, session: &'s Session, credential: &'s str, message: &'s str) -> Self {
+        Self {
+            valid: true,
+            user: UserMembers(user),
+            session: SessionMembers { session, credential },
+            session_id: credential,
+            session_id_again: credential,
+            expires_at: session.idle_expires_at,
+            expires_at_again: session.idle_expires_at,
+            requires_2fa: false,
+            message,
+        }
+    }
+}
+
 pub fn user(user: &User) -> Value {
-    let profile = &user.profile;
-    let mut members = json!({
-        "id": user.id,
-        "email": user.email,
-        "name": user.name,
-        "first_name": user.name,
-        "last_name": profile.last_name,
-        "user_name": user.user_name,
-        "username": user.user_name,
-        "user_type": user_type(user),
-        "picture": profile.picture,
-        "phone": profile.phone,
-        "mobile": profile.mobile,
-        "is_verified": user.email_verified,
-        "is_banned": false,
-        "is_locked": false,
-        "two_factor": false,
-        "first_time": false,
-        "lang": profile.lang,
-        "tmz": profile.tmz,
-        "bio": profile.bio,
-        "dob": profile.dob,
-        "gender": profile.gender,
-        "recovery_email": profile.recovery_email,
-        "display_name": profile.display_name,
-        "reference_id": profile.reference_id,
-        "metadata": profile.metadata,
-        "deleted_at": null,
-        "deletion_reason": null,
-        "created_at": user.created_at,
-        "updated_at": user.updated_at,
-    });
-    spell_both(&mut members);
-    members
+    tree(&UserMembers(user))
 }
 
 /// `credential` is what the client knows the session by.
 pub fn session(session: &Session, credential: &str) -> Value {
-    let mut members = json!({
-        "id": credential,
-        "session_id": credential,
-        "user_id": session.user_id,
-        "ip_address": session.client.ip.as_deref().unwrap_or_default(),
-        "user_agent": session.client.user_agent.as_deref().unwrap_or_default(),
-        "device_id": session.client.device_id,
-        "two_factor_verified": 1,
-        "created_at": session.created_at,
-        "updated_at": session.last_used_at,
-        "last_used_at": session.last_used_at,
-        "expires_at": session.idle_expires_at,
-    });
-    spell_both(&mut members);
-    members
+    tree(&SessionMembers { session, credential })
 }
 
-/// Adds `userId` to `user_id`.
-fn spell_both(value: &mut Value) {
-    let Value::Object(members) = value else { return };
-    let camel: Vec<(String, Value)> = members
-        .iter()
-        .filter(|(name, _)| name.contains('_'))
-        .map(|(name, value)| (in_camel_case(name), value.clone()))
-        .collect();
-    members.extend(camel);
+pub fn session_members(user: &User, session: &Session, credential: &str, message: &str) -> Value {
+    tree(&ValidSession::new(user, session, credential, message))
 }
 
-fn in_camel_case(name: &str) -> String {
-    let mut words = name.split('_');
-    let mut text = words.next().unwrap_or_default().to_owned();
-    for word in words {
-        let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
-        text.push_str(&first.to_ascii_uppercase());
-        text.push_str(rest);
+/// For answers that have it twice, or with more in it.
+fn tree(members: &impl Serialize) -> Value {
+    // Only a key that is no text, or a failing `Serialize`, has no tree; there is neither here.
+    serde_json::to_value(members).unwrap_or_default()
+}
+
+/// Writes a member in both of its spellings.
+fn both<M: SerializeMap>(
+    members: &mut M,
+    spellings: [&'static str; 2],
+    value: &(impl Serialize + ?Sized),
+) -> Result<(), M::Error> {
+    for spelling in spellings {
+        members.serialize_entry(spelling, value)?;
     }
-    text
+    Ok(())
 }
 
 /// A success with these members at the top, and once more in `data`.
@@ -183,20 +264,6 @@ pub fn session_cookie(answer: &mut HttpResponse, login: &Login) {
     }
 }
 
-pub fn session_members(of: &User, the_session: &Session, credential: &str, message: &str) -> Value {
-    json!({
-        "valid": true,
-        "user": user(of),
-        "session": session(the_session, credential),
-        "session_id": credential,
-        "sessionId": credential,
-        "expires_at": the_session.idle_expires_at,
-        "expiresAt": the_session.idle_expires_at,
-        "requires_2fa": false,
-        "message": message,
-    })
-}
-
 /// The user at the top and, flat, in `data`, with `more` beside the one.
 pub fn profile(of: &User, more: Value) -> HttpResponse {
     let user = user(of);
@@ -213,7 +280,7 @@ pub fn profile(of: &User, more: Value) -> HttpResponse {
 }
 
 /// An answer that no cache is to keep.
-pub fn secret(body: &Value) -> HttpResponse {
+pub fn secret(body: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(body)
@@ -233,20 +300,4 @@ fn set_cookie(answer: &mut HttpResponse, value: &str, lifetime: CookieDuration) 
 
 pub fn forget_cookie(answer: &mut HttpResponse) {
     set_cookie(answer, "", CookieDuration::ZERO);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_has_two_spellings() {
-        for (snake, camel) in [
-            ("user_id", "userId"),
-            ("id", "id"),
-            ("last_used_at", "lastUsedAt"),
-        ] {
-            assert_eq!(in_camel_case(snake), camel);
-        }
-    }
 }

@@ -7,6 +7,7 @@ use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::id::UserId;
 use shared::{ApiError, FieldKeys, Role};
+use uuid::Uuid;
 
 use super::profile::queries::user_name_taken;
 use super::{Name, NewUser, Roles, StoredUser, User, email_indexes, email_taken};
@@ -107,11 +108,10 @@ pub async fn find_credentials(
     keys: &FieldKeys,
     login_name: &str,
 ) -> Result<Option<Credentials>, ApiError> {
-    let Some(user) = email_indexes::find_user(connection, keys, login_name).await? else {
-        return Ok(None);
-    };
+    let user = email_indexes::find_user(connection, keys, login_name).await?;
+    // Asked for also where there is nobody: what a refusal takes must not tell.
     Ok(users::table
-        .find(user)
+        .find(user.unwrap_or(UserId::from_uuid(Uuid::nil())))
         .select(Credentials::as_select())
         .first(connection)
         .await

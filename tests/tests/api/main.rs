@@ -13,6 +13,7 @@ mod api_keys;
 mod audit_log;
 mod auth;
 mod concurrency;
+mod enumeration;
 mod events;
 mod exports;
 mod flowless;

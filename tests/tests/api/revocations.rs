@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use platform::client::{Answer, eventually, new_key, transfer_body};
+use platform::platform::Replica;
 use platform::{Client, Customer, Platform, Service};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -124,10 +125,54 @@ async fn whatever_ends_a_session_is_felt_everywhere_within_a_second() {
     platform.stop().await.unwrap();
 }
 
+/// Sessions are ended at either replica of auth-service, and in turn one gateway and the other has seen the token before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_of_everything_agree_on_what_was_revoked() {
+    let platform = Platform::builder().replicas(2).start().await.unwrap();
+    let at = |service, number| {
+        Client::new(
+            platform.http.clone(),
+            platform.url_of(Replica { service, number }),
+        )
+    };
+    let gateways = [0, 1].map(|number| at(Service::Gateway, number));
+    let ada = platform.register("ada").await;
+    for round in 0..8 {
+        let ended = ada.log_in_again().await;
+        let known_to = gateways[round % 2].with_token(&ended.access_token);
+        known_to.get("/api/v1/accounts").await.must_be(200);
+        let auth = at(Service::Auth, round / 2 % 2).with_token(&ended.access_token);
+        auth.post_empty(LOGOUT).await.must_be(204);
+        for gateway in &gateways {
+            let ended = gateway.with_token(&ended.access_token);
+            eventually("every gateway refuses the session", async || {
+                let answer = ended.get("/api/v1/accounts").await;
+                (answer.status == 401).then(|| answer.must_be_problem(401, "session_revoked").clone())
+            })
+            .await;
+            // For good, and only that one.
+            ended
+                .get("/api/v1/accounts")
+                .await
+                .must_be_problem(401, "session_revoked");
+            let goes_on = gateway.with_token(&ada.access_token);
+            goes_on.get("/api/v1/accounts").await.must_be(200);
+        }
+        for number in [0, 1] {
+            let refresh = json!({ "refresh_token": ended.refresh_token });
+            let refused = at(Service::Auth, number)
+                .post("/api/v1/auth/refresh", refresh)
+                .await;
+            refused.must_be_problem(401, "invalid_refresh_token");
+        }
+    }
+    platform.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_revoked_while_auth_service_was_down_is_caught_up_and_money_waits_meanwhile() {
     let platform = Platform::builder()
-        .set(Service::Gateway, "REVOCATION_MAX_STALENESS_S", 1)
+        .set(Service::Gateway, "REVOCATION_MAX_STALENESS_S", 3)
         .start()
         .await
         .unwrap();

@@ -4,11 +4,15 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::Duration;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use platform::client::{PASSWORD, text_of};
 use platform::secrets::new_signing_key;
 use platform::{Customer, Platform, Service};
 use serde_json::{Value, json};
 use shared::ServiceTokens;
 
+use super::two_factor;
+
+const BRIDGE_SECRET: &str = "brs_xk2nQ7fT2mXk0o2l8m4y1m9c6Jk7XQ9gq0aVJcYb3n5";
 /// A path of each service that anybody who is logged in may ask for.
 const PROTECTED: [(Service, &str); 3] = [
     (Service::Auth, "/api/v1/auth/me"),
@@ -195,18 +199,65 @@ async fn a_token_of_another_key_algorithm_type_issuer_or_audience_is_refused() {
     platform.stop().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_other_secret_passes_as_an_access_token() {
-    let platform = Platform::start().await;
+/// Everything else that somebody is given, before its use and where it has none after.
+async fn other_secrets(platform: &Platform) -> (Customer, Vec<(&'static str, String)>) {
+    let client = platform.client();
+    two_factor::switch_module(platform, true).await;
     let ada = platform.register("ada").await;
+    let email = ada.email.as_str();
+    let login = json!({ "email": email, "password": PASSWORD });
+    let login = client.post("/api/v1/auth/login", login).await.must_be(200);
+    let backend = client.request(reqwest::Method::POST, "/auth/bridge/validate");
+    let backend = backend.header("x-bridge-secret", BRIDGE_SECRET);
+    let validate = json!({ "session_id": ada.session_id, "trust_token": true });
+    let validated = client.send(backend.json(&validate)).await;
+    let asked = json!({ "email": email });
+    for path in ["email/verification", "password/reset/request", "login/links"] {
+        let asked = client.post(&format!("/api/v1/auth/{path}"), asked.clone()).await;
+        asked.must_be(202);
+    }
+    let code = client.post("/api/v1/auth/login/codes", asked).await.must_be(202);
+    let mail = async |kind| platform.inbox.wait_for(email, kind, 1).await;
+    let (_, recovery_codes) = two_factor::enrol(&ada, &platform.clock).await;
     let secrets = [platform.server.secrets.service_secret.clone().into()];
     let accounts = ServiceTokens::new("accounts-service", &secrets, platform.clock.clone()).unwrap();
-    for (what, token) in [
+    let secrets = vec![
         ("a refresh token", ada.refresh_token.clone()),
-        ("a session id", ada.session_id.clone()),
+        ("a session", ada.session_id.clone()),
+        ("a pending login", two_factor::pending(&client, email).await),
+        ("a verification token", mail("email_verification").await.token()),
+        ("a reset token", mail("password_reset").await.token()),
+        ("a login link's token", mail("login_link").await.token()),
+        ("a login code", mail("login_code").await.code()),
+        ("a login code's request", text_of(&code, "request")),
+        ("a recovery code", recovery_codes[0].clone()),
+        ("a device's token", text_of(&login, "device_token")),
+        ("a trust token", text_of(&validated.must_be(200), "trust_token")),
+        ("a bridge secret", BRIDGE_SECRET.to_owned()),
         ("a service token", accounts.issue("transactions-service").unwrap()),
-    ] {
-        assert_refused(&platform, what, &token, "invalid_token").await;
+    ];
+    (ada, secrets)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_other_secret_passes_as_an_access_token() {
+    let builder = Platform::builder().set(Service::Auth, "BRIDGE_SECRETS", BRIDGE_SECRET);
+    let platform = builder.start().await.unwrap();
+    let (ada, secrets) = other_secrets(&platform).await;
+    let client = platform.client();
+    for (what, secret) in &secrets {
+        assert!(!secret.is_empty(), "no {what}");
+        assert_refused(&platform, what, secret, "invalid_token").await;
+        // Nor as a session at the gateway, but for a session.
+        for (_, path) in PROTECTED {
+            let request = client.request(reqwest::Method::GET, path);
+            let answer = client.send(request.header("x-session-id", secret)).await;
+            let expected = match *what {
+                "a session" => (200, ""),
+                _ => (401, "invalid_session"),
+            };
+            assert_eq!((answer.status, answer.code()), expected, "{what}: {answer}");
+        }
     }
     for scheme in ["Basic", "bearerx", "Token"] {
         for (service, path) in PROTECTED {
@@ -258,13 +309,13 @@ async fn tokens_go_on_working_while_auth_service_is_down_and_logins_are_503() {
     ada.get(accounts).await.must_be(200);
     platform.stop_service(Service::Auth).await.unwrap();
     ada.get(accounts).await.must_be(200);
-    let credentials = json!({ "email": ada.email, "password": platform::client::PASSWORD });
+    let credentials = json!({ "email": ada.email, "password": PASSWORD });
     let login = platform.client().post("/api/v1/auth/login", credentials).await;
     login.must_be_problem(503, "service_unavailable");
     assert!(login.header("retry-after").is_some(), "{login}");
     platform.start_service(Service::Auth).await.unwrap();
     platform::client::eventually("logins work again", async || {
-        let credentials = json!({ "email": ada.email, "password": platform::client::PASSWORD });
+        let credentials = json!({ "email": ada.email, "password": PASSWORD });
         let login = platform.client().post("/api/v1/auth/login", credentials).await;
         (login.status == 200).then_some(())
     })

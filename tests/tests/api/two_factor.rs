@@ -73,7 +73,7 @@ async fn log_in(client: &Client, email: &str) -> Answer {
 }
 
 /// The credential of a login that waits for its second factor.
-async fn pending(client: &Client, email: &str) -> String {
+pub async fn pending(client: &Client, email: &str) -> String {
     text_of(&log_in(client, email).await.must_be(202), "session_id")
 }
 
@@ -225,6 +225,15 @@ async fn of_logins_at_once_with_one_code_one_succeeds() {
             answer.must_be_problem(422, "wrong_code");
         }
     }
+    // Nor is the code good any more that came before the last one, though its time is not over.
+    let passed = next_code(&platform, &app);
+    let code = next_code(&platform, &app);
+    finish(&client, &pending(&client, &ada.email).await, "totp", &code)
+        .await
+        .must_be(200);
+    finish(&client, &pending(&client, &ada.email).await, "totp", &passed)
+        .await
+        .must_be_problem(422, "wrong_code");
     // Nor does one login finish twice.
     let login = pending(&client, &ada.email).await;
     let [one, other] = [&recovery_codes[1], &recovery_codes[2]];

@@ -1,24 +1,29 @@
 //! How much processor time PostgreSQL and the services have used, by the system's own accounting: unlike a rate, it says
 //! the same on a busy machine.
 
-use std::collections::HashMap;
+#![expect(clippy::float_arithmetic, reason = "statistics of a measurement")]
 
-use platform::{Platform, Service};
+use std::collections::{BTreeMap, HashMap};
 
-#[derive(Clone, Copy)]
+use crate::platform::Replica;
+use crate::{Platform, Service};
+
+#[derive(Clone)]
 pub struct ProcessorTime {
     pub postgresql_s: f64,
-    pub services_s: f64,
+    /// Of all replicas of a service.
+    pub services_s: BTreeMap<Service, f64>,
 }
 
 impl ProcessorTime {
     pub fn now(platform: &Platform) -> anyhow::Result<Self> {
         let processes = all_processes()?;
-        let services: f64 = Service::ALL
-            .into_iter()
-            .filter_map(|service| processes.get(&platform.process_id(service)?))
-            .map(|process| process.own_s)
-            .sum();
+        let of = |service| {
+            let replicas = (0..).map_while(|number| platform.process_id(Replica { service, number }));
+            let processes = replicas.filter_map(|id| processes.get(&id));
+            processes.map(|process| process.own_s).sum()
+        };
+        let services = Service::ALL.into_iter().map(|service| (service, of(service)));
         // The postmaster listens on the cluster's port; its children that have ended are in its own account.
         let postmaster = platform.server.cluster.process_id();
         let postgresql: f64 = processes
@@ -34,15 +39,23 @@ impl ProcessorTime {
             .sum();
         Ok(Self {
             postgresql_s: postgresql,
-            services_s: services,
+            services_s: services.collect(),
         })
     }
 
     pub fn since(&self, earlier: &Self) -> Self {
+        let before = |service| earlier.services_s.get(service).copied().unwrap_or_default();
+        let services = self.services_s.iter();
         Self {
             postgresql_s: self.postgresql_s - earlier.postgresql_s,
-            services_s: self.services_s - earlier.services_s,
+            services_s: services
+                .map(|(service, now_s)| (*service, now_s - before(service)))
+                .collect(),
         }
+    }
+
+    pub fn all_services_s(&self) -> f64 {
+        self.services_s.values().sum()
     }
 }
 
