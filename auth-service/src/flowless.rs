@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent from the OpenAPI document: nobody is to write a new program against these.
 
+mod administration;
 mod bridge;
 mod failure;
 mod input;
@@ -16,6 +17,7 @@ mod passwords;
 mod pictures;
 mod profile;
 mod reply;
+mod sessions;
 mod social;
 mod tokens;
 mod two_factor;
@@ -27,10 +29,14 @@ pub fn configure(config: &mut ServiceConfig) -> &mut ServiceConfig {
     config
         .service(
             web::scope("/auth")
+                .app_data(web::FormConfig::default().error_handler(failure::unreadable))
+                .app_data(web::QueryConfig::default().error_handler(failure::unreadable))
                 .configure(logins::configure)
                 .configure(profile::configure)
                 .configure(passwords::configure)
+                .configure(administration::configure)
                 .configure(validation::configure)
+                .configure(sessions::configure)
                 .configure(mail::configure)
                 .configure(pages::configure)
                 .configure(pictures::configure)
@@ -42,4 +48,5 @@ pub fn configure(config: &mut ServiceConfig) -> &mut ServiceConfig {
         )
         .route("/bridge/validate", web::post().to(bridge::validate))
         .route("/api/bridge/validate", web::post().to(bridge::validate))
+        .route("/health", web::get().to(bridge::health))
 }

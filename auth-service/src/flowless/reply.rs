@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use shared::Role;
 
 use super::two_factor::name_of;
+use crate::login_attempts::device;
 use crate::sessions::Session;
 use crate::sessions::login::{BegunSession, Login};
 use crate::two_factor::Kind;
@@ -19,17 +20,48 @@ const COOKIE: &str = "session_id";
 const COOKIE_LIFETIME: CookieDuration = CookieDuration::days(7);
 const WAITING_COOKIE_LIFETIME: CookieDuration = CookieDuration::minutes(5);
 
-/// One word for what the user may do: customers are plain users to programs of Flowless.
-pub fn user_type(user: &User) -> &'static str {
-    let roles = &user.roles.0;
-    let first = [
-        (Role::Superadmin, "superadmin"),
-        (Role::Admin, "admin"),
-        (Role::Compliance, "compliance"),
-        (Role::Support, "support"),
-        (Role::Partner, "partner"),
-    ];
-    let found = first.iter().find(|(role, _)| roles.contains(role));
+/// The word for each role, the highest first. Customers are plain users to programs of Flowless.
+const TYPES: [(Role, &str); 6] = [
+    (Role::Superadmin, "superadmin"),
+    (Role::Admin, "admin"),
+    (Role::Compliance, "compliance"),
+    (Role::Support, "support"),
+    (Role::Partner, "partner"),
+    (Role::Customer, "user"),
+];
+
+/// The one that stands for all that the user may do.
+pub fn highest_role(user: &User) -> Role {
+    let mut roles = TYPES.iter().map(|(role, _)| *role);
+    let highest = roles.find(|role| user.roles.0.contains(role));
+    highest.unwrap_or(Role::Customer)
+}
+
+pub fn role_of_type(user_type: &str) -> Option<Role> {
+    let user_type = if user_type == "customer" {
+        "user"
+    } else {
+        user_type
+    };
+    let found = TYPES.iter().find(|(_, name)| *name == user_type);
+    found.map(|(role, _)| *role)
+}
+
+/// The roles that users of this type have, if it takes one, and have not.
+pub fn roles_of_type(highest: Role) -> (Option<Role>, Vec<Role>) {
+    let higher = TYPES
+        .iter()
+        .map(|(role, _)| *role)
+        .take_while(|role| *role != highest);
+    (
+        Some(highest).filter(|role| *role != Role::Customer),
+        higher.collect(),
+    )
+}
+
+fn user_type(user: &User) -> &'static str {
+    let highest = highest_role(user);
+    let found = TYPES.iter().find(|(role, _)| *role == highest);
     found.map_or("user", |(_, name)| name)
 }
 
@@ -50,7 +82,7 @@ pub fn user(user: &User) -> Value {
         "is_verified": user.email_verified,
         "is_banned": false,
         "is_locked": false,
-        "two_factor": false,
+        "two_factor": user.two_factor,
         "first_time": false,
         "lang": profile.lang,
         "tmz": profile.tmz,
@@ -91,7 +123,7 @@ pub fn session(session: &Session, credential: &str) -> Value {
 }
 
 /// Adds `userId` to `user_id`.
-fn spell_both(value: &mut Value) {
+pub fn spell_both(value: &mut Value) {
     let Value::Object(members) = value else { return };
     let camel: Vec<(String, Value)> = members
         .iter()
@@ -168,15 +200,21 @@ pub fn begun_with(begun: &BegunSession, message: &str, more: Value) -> HttpRespo
         members.extend(more);
     }
     let mut answer = twice(members);
-    set_cookie(&mut answer, &credential, COOKIE_LIFETIME);
+    begun_cookies(&mut answer, begun);
     answer
 }
 
 pub fn session_cookie(answer: &mut HttpResponse, login: &Login) {
     match login {
-        Login::Session(begun) => set_cookie(answer, &begun.secret.reveal(), COOKIE_LIFETIME),
+        Login::Session(begun) => begun_cookies(answer, begun),
         Login::Pending(pending) => set_cookie(answer, &pending.secret.reveal(), WAITING_COOKIE_LIFETIME),
     }
+}
+
+fn begun_cookies(answer: &mut HttpResponse, begun: &BegunSession) {
+    set_cookie(answer, &begun.secret.reveal(), COOKIE_LIFETIME);
+    // A token of ours is made of characters that a cookie may have.
+    drop(answer.add_cookie(&device::cookie(&begun.device_token)));
 }
 
 pub fn session_members(of: &User, the_session: &Session, credential: &str, message: &str) -> Value {
@@ -195,7 +233,11 @@ pub fn session_members(of: &User, the_session: &Session, credential: &str, messa
 
 /// The user at the top and, flat, in `data`, with `more` beside the one.
 pub fn profile(of: &User, more: Value) -> HttpResponse {
-    let user = user(of);
+    described(user(of), more)
+}
+
+/// The same of a user in the words of these paths.
+pub fn described(user: Value, more: Value) -> HttpResponse {
     let mut data = user.clone();
     data["user"] = user.clone();
     data["success"] = json!(true);
