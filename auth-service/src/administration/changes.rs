@@ -1,7 +1,7 @@
 //! What staff changes about users, whatever API it was asked for by: each is one transaction with its entry in the audit log,
 //! and takes effect at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
@@ -113,20 +113,19 @@ pub async fn update(
 
 /// By name: what they were is nothing for a log that is never shortened.
 fn changed_members(before: &User, after: &User) -> Result<BTreeSet<String>, ApiError> {
-    let members = |user: &User| {
-        let mut members = serde_json::to_value(&user.profile).map_err(ApiError::internal)?;
-        members["email"] = json!(user.email);
-        members["name"] = json!(user.name);
-        members["user_name"] = json!(user.user_name);
-        Ok::<_, ApiError>(members)
-    };
-    let (before, after) = (members(before)?, members(after)?);
-    let names = [&before, &after].map(|members| members.as_object().into_iter().flat_map(Map::keys));
-    let changed = names.into_iter().flatten();
-    Ok(changed
-        .filter(|name| before.get(name) != after.get(name))
-        .cloned()
-        .collect())
+    let (before, after) = (members_of(before)?, members_of(after)?);
+    let names = before.keys().chain(after.keys());
+    let changed = names.filter(|name| before.get(*name) != after.get(*name));
+    Ok(changed.cloned().collect())
+}
+
+fn members_of(user: &User) -> Result<BTreeMap<String, Value>, ApiError> {
+    let profile = serde_json::to_value(&user.profile).map_err(ApiError::internal)?;
+    let mut members: BTreeMap<_, _> = serde_json::from_value(profile).map_err(ApiError::internal)?;
+    members.insert("email".to_owned(), json!(user.email));
+    members.insert("name".to_owned(), json!(user.name));
+    members.insert("user_name".to_owned(), json!(user.user_name));
+    Ok(members)
 }
 
 /// How many sessions it ends.

@@ -17,7 +17,7 @@ use super::reply;
 use crate::administration::changes::{self, Update};
 use crate::administration::handlers::SessionRecord;
 use crate::administration::queries::{self, MOST_NUMBERED, Numbered};
-use crate::administration::{ADMINISTRATORS, BanReason, READERS, UserRecord, UserStatus, no_such_user};
+use crate::administration::{ADMINISTRATORS, BanReason, READERS, UserRecord, no_such_user};
 use crate::state::AppState;
 use crate::users::profile::UserName;
 use crate::users::{Email, email_indexes};
@@ -45,11 +45,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
 
 /// A user as staff sees them.
 fn described(record: &UserRecord) -> Value {
-    let mut user = reply::user(&record.user);
-    let banned = record.status == UserStatus::Disabled;
-    user["is_banned"] = json!(banned);
-    user["isBanned"] = json!(banned);
-    user
+    reply::user_who_is(&record.user, record.status)
 }
 
 fn answer(record: &UserRecord, message: &str) -> HttpResponse {

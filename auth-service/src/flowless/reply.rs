@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use shared::Role;
 
 use super::two_factor::name_of;
+use crate::administration::UserStatus;
 use crate::login_attempts::device;
 use crate::sessions::Session;
 use crate::sessions::login::{BegunSession, Login};
@@ -65,7 +66,12 @@ fn user_type(user: &User) -> &'static str {
     found.map_or("user", |(_, name)| name)
 }
 
+/// A user who asks, and so is not banned.
 pub fn user(user: &User) -> Value {
+    user_who_is(user, UserStatus::Active)
+}
+
+pub fn user_who_is(user: &User, status: UserStatus) -> Value {
     let profile = &user.profile;
     let mut members = json!({
         "id": user.id,
@@ -80,7 +86,7 @@ pub fn user(user: &User) -> Value {
         "phone": profile.phone,
         "mobile": profile.mobile,
         "is_verified": user.email_verified,
-        "is_banned": false,
+        "is_banned": status == UserStatus::Disabled,
         "is_locked": false,
         "two_factor": user.two_factor,
         "first_time": false,
