@@ -5,6 +5,7 @@
 //! transaction, and takes effect at once: whoever loses a right loses every session and every token with it.
 
 pub mod audit_log;
+pub mod changes;
 pub mod handlers;
 pub mod impersonation;
 pub mod privacy;

@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent from the OpenAPI document: nobody is to write a new program against these.
 
+mod administration;
 mod bridge;
 mod failure;
 mod input;
@@ -16,6 +17,7 @@ mod passwords;
 mod pictures;
 mod profile;
 mod reply;
+mod sessions;
 mod social;
 mod tokens;
 mod two_factor;
@@ -36,18 +38,24 @@ pub fn configure_bridge(config: &mut ServiceConfig) -> &mut ServiceConfig {
 }
 
 pub fn configure(config: &mut ServiceConfig) -> &mut ServiceConfig {
-    config.service(
-        web::scope("/auth")
-            .configure(logins::configure)
-            .configure(profile::configure)
-            .configure(passwords::configure)
-            .configure(validation::configure)
-            .configure(mail::configure)
-            .configure(pages::configure)
-            .configure(pictures::configure)
-            .configure(social::configure)
-            .configure(tokens::configure)
-            .configure(two_factor::configure)
-            .default_service(web::to(failure::not_found)),
-    )
+    config
+        .service(
+            web::scope("/auth")
+                .app_data(web::FormConfig::default().error_handler(failure::unreadable))
+                .app_data(web::QueryConfig::default().error_handler(failure::unreadable))
+                .configure(logins::configure)
+                .configure(profile::configure)
+                .configure(passwords::configure)
+                .configure(administration::configure)
+                .configure(validation::configure)
+                .configure(sessions::configure)
+                .configure(mail::configure)
+                .configure(pages::configure)
+                .configure(pictures::configure)
+                .configure(social::configure)
+                .configure(tokens::configure)
+                .configure(two_factor::configure)
+                .default_service(web::to(failure::not_found)),
+        )
+        .route("/health", web::get().to(bridge::health))
 }

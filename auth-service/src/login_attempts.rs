@@ -1,9 +1,11 @@
 //! The progressive delay after failed logins: a guesser gets slower and slower, and nobody is ever locked out for good.
 //!
-//! Known by a keyed hash of the e-mail, whether or not a user has it, so it reveals nothing; attempts from a device that has
-//! logged in before are counted for that device alone, so that nobody can keep the owner out by guessing. An attempt counts as
-//! failed when it begins and success takes all of them back; so guesses that race each other cannot outrun the count, which one
-//! upsert keeps.
+//! Known by a keyed hash of the user, whichever of their names is tried, or of a name that nobody has, so that the table reveals
+//! nothing and both are slowed down alike. Attempts from a device that has logged in before are counted for that device alone, so
+//! that nobody can keep the owner out by guessing. An attempt counts as failed when it begins and success takes all of them back;
+//! so guesses that race each other cannot outrun the count, which one upsert keeps.
+//!
+//! Deliberately accepted: who knows both names of a user can see that they are slowed down together.
 
 pub mod device;
 
@@ -12,6 +14,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Array, Binary, Int4, Timestamptz};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::field_key::{Column, FieldError};
+use shared::id::UserId;
 use shared::{ApiError, FieldKeys};
 
 use crate::schema::login_attempts;
@@ -23,23 +26,28 @@ const LONGEST_DELAY_S: i32 = 60;
 /// Failures are forgotten when nothing was tried for this long.
 pub const MEMORY: Duration = Duration::minutes(15);
 
-const EMAIL: Column = Column("auth.login_attempts.email");
-const EMAIL_AND_DEVICE: Column = Column("auth.login_attempts.email_and_device");
+const WHOSE: Column = Column("auth.login_attempts.whose");
+const WHOSE_AND_DEVICE: Column = Column("auth.login_attempts.whose_and_device");
 
-/// What attempts with this e-mail are known by: those of a known device, or those of all others. While the key is being replaced,
-/// two replicas may count for themselves.
-pub fn email_hash(keys: &FieldKeys, email: &str, device: &PresentedDevice) -> Result<Vec<u8>, FieldError> {
+/// Whose attempts are counted, where they are a user's. No name that somebody could log in with has a space.
+pub fn of_user(id: UserId) -> String {
+    format!("user {id}")
+}
+
+/// What somebody's attempts are known by: those of a known device, or those of all others. While the key is being replaced, two
+/// replicas may count for themselves.
+pub fn key_of(keys: &FieldKeys, whose: &str, device: &PresentedDevice) -> Result<Vec<u8>, FieldError> {
     let key = keys.blind_index_keys().next().ok_or(FieldError::NotEncrypted)?;
-    match device.known_for(keys, email)? {
-        Some(device) => keys.blind_index(key, EMAIL_AND_DEVICE, &format!("{device}\n{email}")),
-        None => keys.blind_index(key, EMAIL, email),
+    match device.known_for(keys, whose)? {
+        Some(device) => keys.blind_index(key, WHOSE_AND_DEVICE, &format!("{device}\n{whose}")),
+        None => keys.blind_index(key, WHOSE, whose),
     }
 }
 
 /// Counts an attempt, or refuses it with 429 when the last one is not long enough ago.
 pub async fn admit(
     connection: &mut AsyncPgConnection,
-    email_hash: &[u8],
+    key: &[u8],
     now: DateTime<Utc>,
 ) -> Result<(), ApiError> {
     let counted = diesel::sql_query(
@@ -50,7 +58,7 @@ pub async fn admit(
          WHERE ($4)[least(attempts.failures, cardinality($4))] = 0 OR attempts.last_attempt_at \
              + make_interval(secs => ($4)[least(attempts.failures, cardinality($4))]) <= $2",
     )
-    .bind::<Binary, _>(email_hash)
+    .bind::<Binary, _>(key)
     .bind::<Timestamptz, _>(now)
     .bind::<Timestamptz, _>(now - MEMORY)
     .bind::<Array<Int4>, _>(DELAYS_S.as_slice())
@@ -60,19 +68,19 @@ pub async fn admit(
         return Ok(());
     }
     let last: Option<(i32, DateTime<Utc>)> = login_attempts::table
-        .find(email_hash)
+        .find(key)
         .select((login_attempts::failures, login_attempts::last_attempt_at))
         .first(connection)
         .await
         .optional()?;
     let wait_s = last.map_or(1, |(failures, at)| wait_s(failures, at, now));
-    let detail = "Too many attempts for this e-mail. Wait as long as Retry-After says.";
+    let detail = "Too many attempts to log in with this name. Wait as long as Retry-After says.";
     Err(ApiError::too_many_requests(detail, wait_s))
 }
 
 /// Takes all failures back.
-pub async fn forget(connection: &mut AsyncPgConnection, email_hash: &[u8]) -> QueryResult<usize> {
-    diesel::delete(login_attempts::table.find(email_hash))
+pub async fn forget(connection: &mut AsyncPgConnection, key: &[u8]) -> QueryResult<usize> {
+    diesel::delete(login_attempts::table.find(key))
         .execute(connection)
         .await
 }

@@ -66,6 +66,7 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(administration::handlers::get_user)
         .service(administration::handlers::update_user)
         .service(administration::handlers::set_roles)
+        .service(administration::handlers::set_user_password)
         .service(administration::handlers::ban_user)
         .service(administration::handlers::unban_user)
         .service(administration::handlers::list_user_sessions)

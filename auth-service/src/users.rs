@@ -12,11 +12,12 @@ pub mod queries;
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use diesel::deserialize::{FromSql, FromSqlRow};
-use diesel::expression::AsExpression;
+use diesel::dsl::sql;
+use diesel::expression::{AsExpression, SqlLiteral};
 use diesel::pg::{Pg, PgValue};
 use diesel::prelude::*;
 use diesel::serialize::{Output, ToSql};
-use diesel::sql_types::{Array, Nullable, Text};
+use diesel::sql_types::{Array, Bool, Nullable, Text};
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -43,6 +44,8 @@ pub struct User {
     pub user_name: Option<String>,
     /// Whether the user has proved to receive what is sent to the e-mail.
     pub email_verified: bool,
+    /// Whether the user has a second factor or a passkey.
+    pub two_factor: bool,
     pub profile: Profile,
     #[schema(value_type = Vec<Role>)]
     pub roles: Roles,
@@ -67,6 +70,9 @@ pub struct StoredUser {
     updated_at: DateTime<Utc>,
     /// Whether somebody knows a password that logs in.
     pub has_password: bool,
+    #[diesel(select_expression = sql::<Bool>("has_second_factor(users.id)"))]
+    #[diesel(select_expression_type = SqlLiteral<Bool>)]
+    two_factor: bool,
 }
 
 impl StoredUser {
@@ -88,6 +94,7 @@ impl StoredUser {
             name: read(NAME, self.name_encrypted, self.name)?,
             user_name: read_new(USER_NAME, self.user_name_encrypted)?,
             email_verified: self.email_verified_at.is_some(),
+            two_factor: self.two_factor,
             profile: profile.map_or(Ok(Profile::default()), |text| Profile::from_text(&text))?,
             roles: self.roles,
             created_at: self.created_at,
@@ -104,6 +111,8 @@ pub struct NewUser {
     pub user_name: Option<UserName>,
     pub profile: Profile,
     pub password_hash: String,
+    /// Whether somebody knows a password that matches the hash.
+    pub has_password: bool,
 }
 
 /// 409: somebody has the e-mail.

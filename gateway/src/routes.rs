@@ -16,7 +16,7 @@ pub enum Service {
 }
 
 /// Paths and all below them, the same on both sides of the gateway. A longer one comes before its own prefix.
-const TABLE: [(&str, Service); 21] = [
+const TABLE: [(&str, Service); 22] = [
     ("/api/v1/transfers", Service::Transactions),
     ("/api/v1/holds", Service::Transactions),
     ("/api/v1/payments", Service::Transactions),
@@ -35,6 +35,7 @@ const TABLE: [(&str, Service); 21] = [
     ("/auth", Service::Auth),
     ("/bridge/validate", Service::Auth),
     ("/api/bridge/validate", Service::Auth),
+    ("/health", Service::Auth),
     ("/.well-known/jwks.json", Service::Auth),
     (OAUTH_METADATA, Service::Auth),
     (TRUST_TOKEN_KEYS, Service::Auth),
@@ -44,7 +45,7 @@ const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
 const TRUST_TOKEN_KEYS: &str = "/.well-known/trust-token-keys.json";
 
 /// What programs for Flowless ask, and all below: their credentials are no access tokens, and the service looks at them itself.
-const FLOWLESS: [&str; 3] = ["/auth", "/bridge/validate", "/api/bridge/validate"];
+const FLOWLESS: [&str; 4] = ["/auth", "/bridge/validate", "/api/bridge/validate", "/health"];
 
 /// Shown by whoever was given their ids, in pages that send no token.
 const PICTURES: &str = "/api/v1/auth/pictures/";
@@ -52,7 +53,7 @@ const PICTURE: &str = "/api/v1/auth/me/picture";
 const TRANSFER_BATCHES: &str = "/api/v1/transfer-batches";
 
 /// Attempts at a credential: without an access token, and under the strictest limit.
-const CREDENTIALS: [&str; 27] = [
+const CREDENTIALS: [&str; 45] = [
     "/api/v1/auth/email/verification",
     "/api/v1/auth/email/verify",
     "/api/v1/auth/login",
@@ -71,12 +72,30 @@ const CREDENTIALS: [&str; 27] = [
     "/api/v1/auth/two-factor/login/passkey-options",
     "/api/v1/auth/two-factor/login/code",
     "/api/v1/auth/two-factor/login/methods",
+    "/auth/email/resend",
+    "/auth/email/verify",
     "/auth/login",
+    "/auth/login/link",
+    "/auth/password-change/self",
     "/auth/password-reset/complete",
     "/auth/password-reset/request",
-    "/auth/token/login",
+    "/auth/password-reset/reset",
+    "/auth/password-reset/validate",
+    "/auth/password/change",
+    "/auth/password/reset/complete",
+    "/auth/password/reset/request",
+    "/auth/password/reset/validate",
     "/auth/register",
     "/auth/register/public",
+    "/auth/resend-verification",
+    "/auth/reset-password",
+    "/auth/social/link",
+    "/auth/social/login",
+    "/auth/token/create",
+    "/auth/token/login",
+    "/auth/two_factor/toggle",
+    "/auth/two_factor/verify",
+    "/auth/verify-email",
     "/oauth/token",
     "/oauth/introspect",
     "/oauth/revoke",
@@ -104,7 +123,7 @@ pub enum Access {
 /// Which service answers `path`, and what the gateway asks for before.
 pub fn find(path: &str) -> Option<(Service, Access)> {
     let (_, service) = TABLE.into_iter().find(|(prefix, _)| is_below(prefix, path))?;
-    let access = if CREDENTIALS.contains(&path) || is_social_login(path) {
+    let access = if CREDENTIALS.contains(&path) || is_social_login(path) || is_attempt_of_flowless(path) {
         Access::Credentials
     } else if PUBLIC.contains(&path) || path.starts_with(PICTURES) || is_of_flowless(path) {
         Access::Public
@@ -125,6 +144,22 @@ fn is_social_login(path: &str) -> bool {
         .strip_prefix("/api/v1/auth/social/")
         .and_then(|rest| rest.split_once('/'));
     step.is_some_and(|(_, step)| matches!(step, "login" | "callback" | "token"))
+}
+
+/// The same of programs for Flowless; a reset token in the path; and of a second factor, having a code sent and giving it up by one.
+/// Not among them: sessions and login tokens, which are random and which backends look up for all of their users from one address.
+fn is_attempt_of_flowless(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix("/auth/") else {
+        return false;
+    };
+    let steps: Vec<&str> = rest.split('/').collect();
+    matches!(
+        steps.as_slice(),
+        ["social", _, "login" | "callback" | "login-api"]
+            | ["password-reset", "validate", _]
+            | ["two_factor", _, "setup" | "start"]
+            | ["two_factor", "email" | "sms" | "totp" | "otp"]
+    )
 }
 
 fn is_below(prefix: &str, path: &str) -> bool {
@@ -185,7 +220,23 @@ mod tests {
             ("/api/v1/auth/me", (Service::Auth, Token)),
             ("/auth/login", (Service::Auth, Credentials)),
             ("/auth/user/me", (Service::Auth, Public)),
+            ("/auth/password/reset/complete", (Service::Auth, Credentials)),
+            (
+                "/auth/password-reset/validate/rst_1",
+                (Service::Auth, Credentials),
+            ),
+            ("/auth/social/google/callback", (Service::Auth, Credentials)),
+            ("/auth/social/google/login-api", (Service::Auth, Credentials)),
+            ("/auth/social/google", (Service::Auth, Public)),
+            ("/auth/social/accounts/google", (Service::Auth, Public)),
+            ("/auth/two_factor/verify", (Service::Auth, Credentials)),
+            ("/auth/two_factor/email/start", (Service::Auth, Credentials)),
+            ("/auth/two_factor/sms", (Service::Auth, Credentials)),
+            ("/auth/two_factor/methods", (Service::Auth, Public)),
+            ("/auth/token/validate", (Service::Auth, Public)),
+            ("/auth/bridge/validate", (Service::Auth, Public)),
             ("/bridge/validate", (Service::Auth, Public)),
+            ("/health", (Service::Auth, Public)),
             ("/api/bridge/validate", (Service::Auth, Public)),
             ("/api/v1/auth/login/", (Service::Auth, Token)),
             ("/api/v1/auth/login/links/use", (Service::Auth, Credentials)),

@@ -4,8 +4,7 @@ use actix_web::{HttpResponse, delete, get, patch, post, put, web};
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use shared::audit::{self, Entry};
+use serde_json::{Map, Value};
 use shared::error::Problem;
 use shared::id::{SessionId, UserId};
 use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
@@ -13,13 +12,13 @@ use shared::page::Limit;
 use shared::{ApiError, Cursor, FieldKeys, Json, Page, Principal, Role};
 use utoipa::{IntoParams, ToSchema};
 
-use super::queries;
-use super::{ADMINISTRATORS, BanReason, READERS, UserRecord, UserStatus, check_role_change};
-use crate::sessions::Session;
+use super::changes::{self, Update};
+use super::{BanReason, READERS, UserRecord, queries};
+use crate::passwords::Password;
+use crate::sessions::{self, Session};
 use crate::state::AppState;
-use crate::telemetry::{Revocation, sessions_revoked};
-use crate::users::{Email, Name, email_indexes};
-use crate::{api_keys, field_keys, sessions, users};
+use crate::users::profile::Profile;
+use crate::users::{Email, email_indexes};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -100,21 +99,17 @@ pub async fn get_user(
     ))
 }
 
-/// What may be corrected for a user.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UpdateUserRequest {
-    name: Name,
-}
-
-/// Corrects a user's name. For `admin`.
+/// Corrects a user's name, user name, e-mail or profile: what is absent stays as it is, what is null is removed. Whether the e-mail is
+/// verified can be said too, as `email_verified`. For `admin`.
 #[utoipa::path(
     tag = "users",
     params(("user_id" = String, Path)),
+    request_body = Profile,
     responses(
-        (status = 200, description = "The user", body = UserRecord),
+        (status = 200, description = "The user; a new e-mail has to be verified again", body = UserRecord),
         (status = 403, description = "`role_required`, `own_user`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`email_taken`, `user_name_taken`", body = Problem, content_type = "application/problem+json"),
         AuthErrors, CommonErrors, BodyErrors,
     ),
     security(("access_token" = []))
@@ -124,21 +119,10 @@ pub async fn update_user(
     state: web::Data<AppState>,
     principal: Principal,
     id: web::Path<UserId>,
-    body: Json<UpdateUserRequest>,
+    body: Json<Map<String, Value>>,
 ) -> Result<web::Json<UserRecord>, ApiError> {
-    principal.require_any(&ADMINISTRATORS)?;
-    let (id, now, name) = (id.into_inner(), state.clock.now(), body.into_inner().name);
-    let record = state
-        .db
-        .transaction("update_user", async |connection| {
-            let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
-            queries::lock_for(connection, &principal, id, now).await?;
-            users::queries::set_name(connection, &protection, id, &name, now).await?;
-            audit::append(connection, &Entry::by_user(&principal, "user.renamed", id)).await?;
-            queries::find(connection, &state.field_keys, id).await
-        })
-        .await?;
-    state.session_cache.catch_up_and_tell(&state.db).await;
+    let update = Update::parse(body.into_inner())?;
+    let record = changes::update(&state, &principal, id.into_inner(), &update).await?;
     Ok(web::Json(record))
 }
 
@@ -169,45 +153,44 @@ pub async fn set_roles(
     id: web::Path<UserId>,
     body: Json<SetRolesRequest>,
 ) -> Result<web::Json<UserRecord>, ApiError> {
-    principal.require_any(&ADMINISTRATORS)?;
-    let (id, now, asked) = (id.into_inner(), state.clock.now(), body.into_inner().roles);
-    let roles: Vec<Role> = Role::ALL
-        .into_iter()
-        .filter(|role| asked.contains(role))
-        .collect();
-    let (record, ended) = state
-        .db
-        .transaction("set_roles", async |connection| {
-            sessions::queries::require_live(connection, principal.session_id, now).await?;
-            let user = queries::lock(connection, id).await?;
-            check_role_change(&principal, id, &user.roles, &roles)?;
-            queries::set_roles(connection, id, &roles, now).await?;
-            let lost: Vec<Role> = user
-                .roles
-                .iter()
-                .copied()
-                .filter(|role| !roles.contains(role))
-                .collect();
-            let mut ended = 0;
-            if !lost.is_empty() {
-                ended = sessions::queries::revoke_all(connection, id, None, now).await?;
-            }
-            if !api_keys::roles_of_programs(&lost).is_empty() {
-                api_keys::queries::revoke_all(connection, id, now).await?;
-            }
-            let entry = Entry::by_user(&principal, "user.roles_changed", id);
-            let entry = entry.change(&json!({ "roles": user.roles }), &json!({ "roles": roles }))?;
-            audit::append(connection, &entry).await?;
-            Ok((queries::find(connection, &state.field_keys, id).await?, ended))
-        })
-        .await?;
-    count_ended(ended);
-    state.session_cache.catch_up_and_tell(&state.db).await;
+    let update = Update {
+        roles: Some(body.into_inner().roles),
+        ..Update::default()
+    };
+    let record = changes::update(&state, &principal, id.into_inner(), &update).await?;
     Ok(web::Json(record))
 }
 
-fn count_ended(sessions: usize) {
-    sessions_revoked(Revocation::Administration).increment(u64::try_from(sessions).unwrap_or(u64::MAX));
+/// The password that a user is to have.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetPasswordRequest {
+    new_password: Password,
+}
+
+/// Sets another password for a user, who is told by mail and logged out everywhere at once. For `admin`; for administrators by a
+/// `superadmin` only.
+#[utoipa::path(
+    tag = "users",
+    params(("user_id" = String, Path)),
+    responses(
+        (status = 204, description = "Set"),
+        (status = 403, description = "`role_required`, `own_user`", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`weak_password`", body = Problem, content_type = "application/problem+json"),
+        AuthErrors, CommonErrors, BodyErrors,
+    ),
+    security(("access_token" = []))
+)]
+#[put("/api/v1/auth/users/{user_id}/password")]
+pub async fn set_user_password(
+    state: web::Data<AppState>,
+    principal: Principal,
+    id: web::Path<UserId>,
+    body: Json<SetPasswordRequest>,
+) -> Result<HttpResponse, ApiError> {
+    changes::set_password(&state, &principal, id.into_inner(), &body.new_password).await?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// Why.
@@ -236,9 +219,8 @@ pub async fn ban_user(
     id: web::Path<UserId>,
     body: Json<BanRequest>,
 ) -> Result<web::Json<UserRecord>, ApiError> {
-    let after = json!({ "status": UserStatus::Disabled, "reason": body.into_inner().reason });
-    let id = id.into_inner();
-    change_status(&state, &principal, id, UserStatus::Disabled, "user.banned", after).await
+    let record = changes::ban(&state, &principal, id.into_inner(), body.into_inner().reason).await?;
+    Ok(web::Json(record))
 }
 
 /// Lets a banned user log in again. For `admin`.
@@ -259,56 +241,23 @@ pub async fn unban_user(
     principal: Principal,
     id: web::Path<UserId>,
 ) -> Result<web::Json<UserRecord>, ApiError> {
-    let after = json!({ "status": UserStatus::Active });
-    let id = id.into_inner();
-    change_status(&state, &principal, id, UserStatus::Active, "user.unbanned", after).await
-}
-
-async fn change_status(
-    state: &AppState,
-    principal: &Principal,
-    id: UserId,
-    status: UserStatus,
-    action: &'static str,
-    after: serde_json::Value,
-) -> Result<web::Json<UserRecord>, ApiError> {
-    principal.require_any(&ADMINISTRATORS)?;
-    let now = state.clock.now();
-    let (record, ended) = state
-        .db
-        .transaction(action, async |connection| {
-            let user = queries::lock_for(connection, principal, id, now).await?;
-            let mut ended = 0;
-            if user.status != status.name() {
-                queries::set_status(connection, id, status, now).await?;
-                if status == UserStatus::Disabled {
-                    ended = sessions::queries::revoke_all(connection, id, None, now).await?;
-                    api_keys::queries::revoke_all(connection, id, now).await?;
-                }
-                let entry = Entry::by_user(principal, action, id);
-                let entry = entry.change(&json!({ "status": user.status }), &after)?;
-                audit::append(connection, &entry).await?;
-            }
-            Ok((queries::find(connection, &state.field_keys, id).await?, ended))
-        })
-        .await?;
-    count_ended(ended);
-    state.session_cache.catch_up_and_tell(&state.db).await;
-    Ok(web::Json(record))
+    Ok(web::Json(
+        changes::unban(&state, &principal, id.into_inner()).await?,
+    ))
 }
 
 /// A login as staff sees it.
 #[derive(Serialize, ToSchema)]
 pub struct SessionRecord {
-    id: SessionId,
-    ip: Option<String>,
-    user_agent: Option<String>,
-    device_id: Option<String>,
+    pub id: SessionId,
+    pub ip: Option<String>,
+    pub user_agent: Option<String>,
+    pub device_id: Option<String>,
     /// How the user proved who they are, by RFC 8176.
     amr: Vec<String>,
-    created_at: DateTime<Utc>,
-    last_used_at: DateTime<Utc>,
-    expires_at: DateTime<Utc>,
+    pub created_at: DateTime<Utc>,
+    pub last_used_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
 }
 
 impl SessionRecord {
@@ -387,19 +336,6 @@ pub async fn end_user_sessions(
     principal: Principal,
     id: web::Path<UserId>,
 ) -> Result<HttpResponse, ApiError> {
-    principal.require_any(&ADMINISTRATORS)?;
-    let (id, now) = (id.into_inner(), state.clock.now());
-    let ended = state
-        .db
-        .transaction("end_user_sessions", async |connection| {
-            queries::lock_for(connection, &principal, id, now).await?;
-            let ended = sessions::queries::revoke_all(connection, id, None, now).await?;
-            let entry = Entry::by_user(&principal, "user.sessions_ended", id);
-            audit::append(connection, &entry.change(&(), &json!({ "ended": ended }))?).await?;
-            Ok(ended)
-        })
-        .await?;
-    count_ended(ended);
-    state.session_cache.catch_up_and_tell(&state.db).await;
+    changes::end_sessions(&state, &principal, id.into_inner()).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -13,7 +13,7 @@ use shared::{ApiError, FieldKeys, Principal, Role};
 use utoipa::ToSchema;
 
 use super::handlers::SessionRecord;
-use super::{ADMINISTRATORS, UserRecord, UserStatus, queries, require_another};
+use super::{UserRecord, changes, queries, require_another};
 use crate::api_keys::{self, ApiKey};
 use crate::passkeys::handlers::PasskeyRecord;
 use crate::social::handlers::SocialAccount;
@@ -127,26 +127,7 @@ pub async fn erase_user(
     principal: Principal,
     id: web::Path<UserId>,
 ) -> Result<HttpResponse, ApiError> {
-    principal.require_any(&ADMINISTRATORS)?;
-    let (id, now) = (id.into_inner(), state.clock.now());
-    state
-        .db
-        .transaction("erase_user", async |connection| {
-            let user = queries::lock_for(connection, &principal, id, now).await?;
-            if user.legal_hold_at.is_some() {
-                let detail = "This user is under a legal hold, which compliance has placed.";
-                return Err(ApiError::conflict("legal_hold", detail));
-            }
-            if user.status == UserStatus::Active.name() {
-                let detail = "Ban the user first, so that nothing is erased that somebody is using.";
-                return Err(ApiError::conflict("user_active", detail));
-            }
-            queries::erase(connection, id).await?;
-            audit::append(connection, &Entry::by_user(&principal, "user.erased", id)).await?;
-            Ok(())
-        })
-        .await?;
-    state.session_cache.catch_up_and_tell(&state.db).await;
+    changes::erase(&state, &principal, id.into_inner()).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::{self, Array, BigInt, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::id::UserId;
 use shared::page::Limit;
@@ -45,6 +46,64 @@ pub async fn list(
     }
     let rows: Vec<Row> = found.load(connection).await?;
     rows.into_iter().map(|row| record(row, keys)).collect()
+}
+
+/// Numbered pages go no further than this, and count no more: each of them reads all that come before it.
+pub const MOST_NUMBERED: i64 = 10_000;
+
+/// What a numbered page is of, and where it begins.
+#[derive(Clone, Debug, Default)]
+pub struct Numbered {
+    pub only: Option<UserId>,
+    /// Who has this role and none of `without`.
+    pub with: Option<Role>,
+    pub without: Vec<Role>,
+    pub oldest_first: bool,
+    pub offset: i64,
+    pub limit: i64,
+}
+
+#[derive(QueryableByName)]
+struct NumberedIds {
+    #[diesel(sql_type = Array<sql_types::Uuid>)]
+    ids: Vec<UserId>,
+    #[diesel(sql_type = BigInt)]
+    total: i64,
+}
+
+/// A page of users, and how many there are on all.
+pub async fn numbered_page(
+    connection: &mut AsyncPgConnection,
+    keys: &FieldKeys,
+    page: &Numbered,
+) -> Result<(Vec<UserRecord>, i64), ApiError> {
+    let order = if page.oldest_first { "ASC" } else { "DESC" };
+    // Customers are everywhere; whoever is something else is found by an index of their own.
+    let of_staff = page.with.map_or("", |_| "AND roles <> '{customer}'");
+    let names = |roles: &[Role]| roles.iter().map(|role| role.name()).collect::<Vec<_>>();
+    let NumberedIds { ids, total } = diesel::sql_query(format!(
+        "WITH found AS (
+             SELECT id FROM users WHERE ($1 IS NULL OR id = $1) AND roles @> $2 AND NOT roles && $3 {of_staff}
+             ORDER BY id {order} LIMIT {MOST_NUMBERED})
+         SELECT ARRAY(SELECT id FROM found ORDER BY id {order} OFFSET $4 LIMIT $5) AS ids,
+             (SELECT count(*) FROM found) AS total"
+    ))
+    .bind::<Nullable<sql_types::Uuid>, _>(page.only)
+    .bind::<Array<Text>, _>(names(page.with.as_slice()))
+    .bind::<Array<Text>, _>(names(&page.without))
+    .bind::<BigInt, _>(page.offset)
+    .bind::<BigInt, _>(page.limit)
+    .get_result(connection)
+    .await?;
+    let rows: Vec<Row> = users::table
+        .filter(users::id.eq_any(&ids))
+        .select((StoredUser::as_select(), users::status, users::legal_hold_at))
+        .load(connection)
+        .await?;
+    let records = rows.into_iter().map(|row| record(row, keys));
+    let mut records: Vec<UserRecord> = records.collect::<Result<_, _>>()?;
+    records.sort_by_key(|record| ids.iter().position(|id| *id == record.user.id));
+    Ok((records, total))
 }
 
 pub async fn find(
@@ -100,6 +159,19 @@ pub async fn set_roles(
 ) -> QueryResult<usize> {
     diesel::update(users::table.find(id))
         .set((users::roles.eq(Roles(roles.to_vec())), users::updated_at.eq(now)))
+        .execute(connection)
+        .await
+}
+
+/// Says whether the user reads what is sent to the e-mail, and since when.
+pub async fn set_email_verified(
+    connection: &mut AsyncPgConnection,
+    id: UserId,
+    since: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> QueryResult<usize> {
+    diesel::update(users::table.find(id))
+        .set((users::email_verified_at.eq(since), users::updated_at.eq(now)))
         .execute(connection)
         .await
 }

@@ -65,6 +65,11 @@ struct Validated<'v> {
     trust_token: Option<String>,
 }
 
+/// A backend asks this before it relies on the bridge, and reads the status alone.
+pub async fn health() -> HttpResponse {
+    reply::done("OK")
+}
+
 /// The mode of this validation: the caller's, where that is stricter than the instance's.
 fn mode(input: &Input, of_instance: ValidationMode) -> Result<ValidationMode, Failure> {
     let Some(text) = input.text(&["validation_mode", "validationMode"])? else {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde_json::{Value, json};
 use shared::ApiError;
 
@@ -95,6 +95,11 @@ impl ResponseError for Failure {
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         response.map_into_boxed_body()
     }
+}
+
+/// Of a form or a query.
+pub fn unreadable(error: impl fmt::Display, _: &HttpRequest) -> actix_web::Error {
+    Failure::bad_request(format!("The request cannot be read: {error}")).into()
 }
 
 pub async fn not_found() -> Result<HttpResponse, Failure> {

@@ -6,9 +6,12 @@ use serde::de::IntoDeserializer;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde_json::json;
 
+use super::administration::create_by;
 use super::failure::Failure;
 use super::input::Input;
+use super::mail::email;
 use super::reply;
+use crate::administration::ADMINISTRATORS;
 use crate::passwords::Password;
 use crate::passwords::authentication::invalid_credentials;
 use crate::sessions::handlers::{end_session, log_in_with_password};
@@ -27,7 +30,14 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .route("/refresh", web::get().to(refresh));
 }
 
+/// An administrator registers somebody else, and stays who they are. Any other session may be there and is not looked at.
 async fn register(state: web::Data<AppState>, input: Input) -> Result<HttpResponse, Failure> {
+    if input.credential().is_some()
+        && let Ok(valid) = input.session(&state).await
+        && valid.principal().has_any(&ADMINISTRATORS)
+    {
+        return create_by(&state, &valid.principal(), &input).await;
+    }
     begin_registered(&state, &input).await
 }
 
@@ -43,20 +53,10 @@ async fn register_public(state: web::Data<AppState>, input: Input) -> Result<Htt
 
 /// What a user is, such as an administrator, is no part of what a registration may say; clients send it all the same.
 async fn begin_registered(state: &AppState, input: &Input) -> Result<HttpResponse, Failure> {
-    let email = Email::parse(input.required(&["email"])?)
-        .ok_or_else(|| Failure::bad_request("Invalid email format"))?;
+    let mut registration = registration(input)?;
+    let email = registration.email.clone();
     let password = password(input, &["password"])?;
-    let registration = Registration {
-        name: parsed::<Name>("name", input.required(&["name", "first_name", "firstName"])?)?,
-        user_name: optional(input, &["user_name", "userName", "username"], UserName::parse)?,
-        profile: Profile {
-            last_name: optional(input, &["last_name", "lastName"], Line::parse)?,
-            phone: optional(input, &["phone"], Line::parse)?,
-            ..Profile::default()
-        },
-        email: email.clone(),
-        password: password.clone(),
-    };
+    registration.password = Some(password.clone());
     let user = register_user(state, registration).await?;
     match log_in_with_password(state, input.client.clone(), email.as_str(), password).await {
         Ok(login) => Ok(reply::login(&login, "Registration successful")),
@@ -70,6 +70,22 @@ async fn begin_registered(state: &AppState, input: &Input) -> Result<HttpRespons
         )),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whom a body describes, without the password.
+pub fn registration(input: &Input) -> Result<Registration, Failure> {
+    Ok(Registration {
+        email: email(input)?,
+        password: None,
+        name: parsed::<Name>("name", input.required(&["name", "first_name", "firstName"])?)?,
+        user_name: optional(input, &["user_name", "userName", "username"], UserName::parse)?,
+        profile: Profile {
+            last_name: optional(input, &["last_name", "lastName"], Line::parse)?,
+            phone: optional(input, &["phone"], Line::parse)?,
+            lang: optional(input, &["lang"], Line::parse)?,
+            ..Profile::default()
+        },
+    })
 }
 
 /// A stale session may come along, and is not looked at.

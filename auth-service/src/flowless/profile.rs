@@ -67,7 +67,7 @@ async fn change(state: web::Data<AppState>, input: Input) -> Result<HttpResponse
 
 /// Clients send every member that they know, null where their user has changed nothing; only metadata is removed by that. What is
 /// not the user's to change, such as `user_type`, is sent too, and left out here.
-fn changed(body: &Map<String, Value>) -> Map<String, Value> {
+pub fn changed(body: &Map<String, Value>) -> Map<String, Value> {
     let mut changed = Map::new();
     for (ours, theirs) in NAMES {
         let sent = theirs.iter().find_map(|name| body.get(*name));

@@ -12,6 +12,8 @@ use serde_json::{Map, Value, json};
 use shared::Role;
 
 use super::two_factor::name_of;
+use crate::administration::UserStatus;
+use crate::login_attempts::device;
 use crate::sessions::Session;
 use crate::sessions::login::{BegunSession, Login};
 use crate::two_factor::Kind;
@@ -22,26 +24,70 @@ const COOKIE: &str = "session_id";
 const COOKIE_LIFETIME: CookieDuration = CookieDuration::days(7);
 const WAITING_COOKIE_LIFETIME: CookieDuration = CookieDuration::minutes(5);
 
-/// One word for what the user may do: customers are plain users to programs of Flowless.
-pub fn user_type(user: &User) -> &'static str {
-    let roles = &user.roles.0;
-    let first = [
-        (Role::Superadmin, "superadmin"),
-        (Role::Admin, "admin"),
-        (Role::Compliance, "compliance"),
-        (Role::Support, "support"),
-        (Role::Partner, "partner"),
-    ];
-    let found = first.iter().find(|(role, _)| roles.contains(role));
+/// The word for each role, the highest first. Customers are plain users to programs of Flowless.
+const TYPES: [(Role, &str); 6] = [
+    (Role::Superadmin, "superadmin"),
+    (Role::Admin, "admin"),
+    (Role::Compliance, "compliance"),
+    (Role::Support, "support"),
+    (Role::Partner, "partner"),
+    (Role::Customer, "user"),
+];
+
+/// The one that stands for all that the user may do.
+pub fn highest_role(user: &User) -> Role {
+    let mut roles = TYPES.iter().map(|(role, _)| *role);
+    let highest = roles.find(|role| user.roles.0.contains(role));
+    highest.unwrap_or(Role::Customer)
+}
+
+pub fn role_of_type(user_type: &str) -> Option<Role> {
+    let user_type = if user_type == "customer" {
+        "user"
+    } else {
+        user_type
+    };
+    let found = TYPES.iter().find(|(_, name)| *name == user_type);
+    found.map(|(role, _)| *role)
+}
+
+/// The roles that users of this type have, if it takes one, and have not.
+pub fn roles_of_type(highest: Role) -> (Option<Role>, Vec<Role>) {
+    let higher = TYPES
+        .iter()
+        .map(|(role, _)| *role)
+        .take_while(|role| *role != highest);
+    (
+        Some(highest).filter(|role| *role != Role::Customer),
+        higher.collect(),
+    )
+}
+
+fn user_type(user: &User) -> &'static str {
+    let highest = highest_role(user);
+    let found = TYPES.iter().find(|(role, _)| *role == highest);
     found.map_or("user", |(_, name)| name)
 }
 
 /// A user as clients see it. Sessions are checked with every request of a backend, so this is written without a tree in between.
-pub struct UserMembers<'u>(&'u User);
+pub struct UserMembers<'u> {
+    user: &'u User,
+    status: UserStatus,
+}
+
+impl<'u> UserMembers<'u> {
+    /// Of a user who asks, and so is not banned.
+    fn of(user: &'u User) -> Self {
+        Self {
+            user,
+            status: UserStatus::Active,
+        }
+    }
+}
 
 impl Serialize for UserMembers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (user, profile) = (self.0, &self.0.profile);
+        let (user, profile) = (self.user, &self.user.profile);
         let mut members = serializer.serialize_map(None)?;
         members.serialize_entry("id", &user.id)?;
         members.serialize_entry("email", &user.email)?;
@@ -55,9 +101,10 @@ impl Serialize for UserMembers<'_> {
         members.serialize_entry("phone", &profile.phone)?;
         members.serialize_entry("mobile", &profile.mobile)?;
         both(&mut members, ["is_verified", "isVerified"], &user.email_verified)?;
-        both(&mut members, ["is_banned", "isBanned"], &false)?;
+        let is_banned = self.status == UserStatus::Disabled;
+        both(&mut members, ["is_banned", "isBanned"], &is_banned)?;
         both(&mut members, ["is_locked", "isLocked"], &false)?;
-        both(&mut members, ["two_factor", "twoFactor"], &false)?;
+        both(&mut members, ["two_factor", "twoFactor"], &user.two_factor)?;
         both(&mut members, ["first_time", "firstTime"], &false)?;
         members.serialize_entry("lang", &profile.lang)?;
         members.serialize_entry("tmz", &profile.tmz)?;
@@ -149,7 +196,7 @@ impl<'s> ValidSession<'s> {
     pub fn new(user: &'s User, session: &'s Session, credential: &'s str, message: &'s str) -> Self {
         Self {
             valid: true,
-            user: UserMembers(user),
+            user: UserMembers::of(user),
             session: SessionMembers { session, credential },
             session_id: credential,
             session_id_again: credential,
@@ -162,7 +209,11 @@ impl<'s> ValidSession<'s> {
 }
 
 pub fn user(user: &User) -> Value {
-    tree(&UserMembers(user))
+    tree(&UserMembers::of(user))
+}
+
+pub fn user_who_is(user: &User, status: UserStatus) -> Value {
+    tree(&UserMembers { user, status })
 }
 
 /// `credential` is what the client knows the session by.
@@ -172,6 +223,28 @@ pub fn session(session: &Session, credential: &str) -> Value {
 
 pub fn session_members(user: &User, session: &Session, credential: &str, message: &str) -> Value {
     tree(&ValidSession::new(user, session, credential, message))
+}
+
+/// Adds `userId` to `user_id`, where a tree is made anyway.
+pub fn spell_both(value: &mut Value) {
+    let Value::Object(members) = value else { return };
+    let camel: Vec<(String, Value)> = members
+        .iter()
+        .filter(|(name, _)| name.contains('_'))
+        .map(|(name, value)| (in_camel_case(name), value.clone()))
+        .collect();
+    members.extend(camel);
+}
+
+fn in_camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let mut text = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
+        text.push_str(&first.to_ascii_uppercase());
+        text.push_str(rest);
+    }
+    text
 }
 
 /// For answers that have it twice, or with more in it.
@@ -253,20 +326,30 @@ pub fn begun_with(begun: &BegunSession, message: &str, more: Value) -> HttpRespo
         members.extend(more);
     }
     let mut answer = twice(members);
-    set_cookie(&mut answer, &credential, COOKIE_LIFETIME);
+    begun_cookies(&mut answer, begun);
     answer
 }
 
 pub fn session_cookie(answer: &mut HttpResponse, login: &Login) {
     match login {
-        Login::Session(begun) => set_cookie(answer, &begun.secret.reveal(), COOKIE_LIFETIME),
+        Login::Session(begun) => begun_cookies(answer, begun),
         Login::Pending(pending) => set_cookie(answer, &pending.secret.reveal(), WAITING_COOKIE_LIFETIME),
     }
 }
 
+fn begun_cookies(answer: &mut HttpResponse, begun: &BegunSession) {
+    set_cookie(answer, &begun.secret.reveal(), COOKIE_LIFETIME);
+    // A token of ours is made of characters that a cookie may have.
+    drop(answer.add_cookie(&device::cookie(&begun.device_token)));
+}
+
 /// The user at the top and, flat, in `data`, with `more` beside the one.
 pub fn profile(of: &User, more: Value) -> HttpResponse {
-    let user = user(of);
+    described(user(of), more)
+}
+
+/// The same of a user in the words of these paths.
+pub fn described(user: Value, more: Value) -> HttpResponse {
     let data = with(user.clone(), "user", user.clone());
     let data = with(data, "success", json!(true));
     let mut top = Map::new();
@@ -300,4 +383,20 @@ fn set_cookie(answer: &mut HttpResponse, value: &str, lifetime: CookieDuration) 
 
 pub fn forget_cookie(answer: &mut HttpResponse) {
     set_cookie(answer, "", CookieDuration::ZERO);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_two_spellings() {
+        for (snake, camel) in [
+            ("user_id", "userId"),
+            ("id", "id"),
+            ("last_used_at", "lastUsedAt"),
+        ] {
+            assert_eq!(in_camel_case(snake), camel);
+        }
+    }
 }

@@ -250,6 +250,7 @@ async fn verify(state: web::Data<AppState>, input: Input) -> Result<HttpResponse
                     activate(connection, &state.field_keys, claimant, &proof, state.clock.now()).await
                 })
                 .await?;
+            state.session_cache.catch_up_and_tell(&state.db).await;
             activated.ok_or_else(wrong_code)?
         }
         "remove" => {
@@ -262,6 +263,7 @@ async fn verify(state: web::Data<AppState>, input: Input) -> Result<HttpResponse
         }
         _ => return Err(Failure::bad_request("Invalid action")),
     };
+    let valid = input.session(&state).await?;
     Ok(reply::twice(json!({
         "verified": true,
         "session_activated": false,
@@ -313,10 +315,13 @@ async fn give_up(state: &AppState, valid: &Valid, proof: &Proof, kinds: &[Kind])
             Ok(right)
         })
         .await?;
-    match right {
-        true => Ok(()),
-        false => Err(wrong_code().into()),
+    if !right {
+        return Err(wrong_code().into());
     }
+    if !kinds.is_empty() {
+        state.session_cache.catch_up_and_tell(&state.db).await;
+    }
+    Ok(())
 }
 
 /// A user has two factors when a method is active; so switching off removes all that there are.

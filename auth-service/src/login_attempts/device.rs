@@ -1,15 +1,18 @@
 //! Devices that have logged in before, and therefore keep a budget of attempts of their own: who guesses at somebody's
 //! password from elsewhere slows down all unknown devices, and never the owner's.
 //!
-//! A device proves it with a token that it got with its last login for that e-mail: random bits, and a keyed hash of them and
-//! the e-mail. So nothing is stored about devices, and a token is of no use for anybody else's e-mail.
+//! A device proves it with a token that it got with its last login of that user: random bits, and a keyed hash of them and the
+//! user. So nothing is stored about devices, and a token is of no use for anybody else.
 
 use actix_web::HttpRequest;
 use actix_web::cookie::{Cookie, SameSite, time};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use shared::field_key::{Column, FieldError};
+use shared::id::UserId;
 use shared::{ApiError, FieldKeys};
+
+use super::of_user;
 
 const TOKEN: Column = Column("auth.device_tokens");
 const PREFIX: &str = "dev_";
@@ -34,8 +37,8 @@ impl PresentedDevice {
         Self(text.and_then(parse))
     }
 
-    /// The random part, if the token was given to a device that logged in with this e-mail.
-    pub fn known_for(&self, keys: &FieldKeys, email: &str) -> Result<Option<String>, FieldError> {
+    /// The random part, if the token was given to a device on which they logged in.
+    pub fn known_for(&self, keys: &FieldKeys, whose: &str) -> Result<Option<String>, FieldError> {
         let Some((random, hash)) = self
             .0
             .as_ref()
@@ -44,7 +47,7 @@ impl PresentedDevice {
             return Ok(None);
         };
         for number in keys.blind_index_keys() {
-            let expected = keys.blind_index(number, TOKEN, &hashed_text(random, email))?;
+            let expected = keys.blind_index(number, TOKEN, &hashed_text(random, whose))?;
             if aws_lc_rs::constant_time::verify_slices_are_equal(&expected, hash).is_ok() {
                 return Ok(Some(URL_SAFE_NO_PAD.encode(random)));
             }
@@ -61,16 +64,16 @@ fn parse(text: &str) -> Option<[u8; RANDOM_BYTES + HASH_BYTES]> {
         .ok()
 }
 
-fn hashed_text(random: &[u8], email: &str) -> String {
-    format!("{}\n{email}", URL_SAFE_NO_PAD.encode(random))
+fn hashed_text(random: &[u8], whose: &str) -> String {
+    format!("{}\n{whose}", URL_SAFE_NO_PAD.encode(random))
 }
 
-/// A token for the device that has just logged in with `email`.
-pub fn issue_token(keys: &FieldKeys, email: &str) -> Result<String, ApiError> {
+/// A token for the device on which this user has just logged in.
+pub fn issue_token(keys: &FieldKeys, user: UserId) -> Result<String, ApiError> {
     let mut random = [0; RANDOM_BYTES];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| ApiError::internal(anyhow::anyhow!("no random bytes")))?;
     let number = keys.blind_index_keys().next().ok_or(FieldError::NotEncrypted)?;
-    let hash = keys.blind_index(number, TOKEN, &hashed_text(&random, email))?;
+    let hash = keys.blind_index(number, TOKEN, &hashed_text(&random, &of_user(user)))?;
     Ok(format!(
         "{PREFIX}{}",
         URL_SAFE_NO_PAD.encode([&random[..], &hash].concat())
@@ -103,33 +106,32 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_good_for_its_email_and_under_its_key() {
-        let token = issue_token(&keys(1), "ada@example.com").unwrap();
+    fn a_token_is_good_for_its_user_and_under_its_key() {
+        let ada = UserId::new();
+        let token = issue_token(&keys(1), ada).unwrap();
         let request = |text: &str| {
             TestRequest::default()
                 .insert_header((HEADER, text))
                 .to_http_request()
         };
-        let known = |text: &str, keys: &FieldKeys, email| {
+        let known = |text: &str, keys: &FieldKeys, whose: &str| {
             PresentedDevice::of(&request(text))
-                .known_for(keys, email)
+                .known_for(keys, whose)
                 .unwrap()
         };
-        let first = known(&token, &keys(1), "ada@example.com");
+        let (adas, bobs) = (of_user(ada), of_user(UserId::new()));
+        let first = known(&token, &keys(1), &adas);
         assert!(first.is_some());
-        let another = issue_token(&keys(1), "ada@example.com").unwrap();
-        assert_ne!(first, known(&another, &keys(1), "ada@example.com"));
-        assert_eq!(known(&token, &keys(1), "bob@example.com"), None);
-        assert_eq!(known(&token, &keys(2), "ada@example.com"), None);
+        let another = issue_token(&keys(1), ada).unwrap();
+        assert_ne!(first, known(&another, &keys(1), &adas));
+        assert_eq!(known(&token, &keys(1), &bobs), None);
+        assert_eq!(known(&token, &keys(1), &ada.to_string()), None);
+        assert_eq!(known(&token, &keys(2), &adas), None);
         for forged in ["", "dev_", "dev_AAAA", &token[4..], &format!("{token}A")] {
-            assert_eq!(known(forged, &keys(1), "ada@example.com"), None, "{forged}");
+            assert_eq!(known(forged, &keys(1), &adas), None, "{forged}");
         }
         let as_cookie = TestRequest::default().cookie(cookie(&token)).to_http_request();
-        assert!(
-            PresentedDevice::of(&as_cookie)
-                .known_for(&keys(1), "ada@example.com")
-                .unwrap()
-                .is_some()
-        );
+        let presented = PresentedDevice::of(&as_cookie);
+        assert!(presented.known_for(&keys(1), &adas).unwrap().is_some());
     }
 }

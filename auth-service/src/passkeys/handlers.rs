@@ -194,6 +194,7 @@ pub async fn register_passkey(
             }))
         })
         .await?;
+    state.session_cache.catch_up_and_tell(&state.db).await;
     registered.as_ref().map(created).ok_or_else(wrong_passkey)
 }
 
@@ -300,6 +301,7 @@ pub async fn remove_passkey(
             Ok(())
         })
         .await?;
+    state.session_cache.catch_up_and_tell(&state.db).await;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -1,7 +1,7 @@
 //! Is this the user's password? The one way to ask, with one answer for every kind of no.
 //!
-//! An unknown e-mail, a wrong password and a disabled user take the same steps and get the same answer, and the attempt is
-//! counted before anything is looked up, so guesses that race each other are counted like guesses in a row.
+//! An unknown name, a wrong password and a disabled user take the same steps and get the same answer, and the attempt is counted
+//! before the password is looked at, so guesses that race each other are counted like guesses in a row.
 
 use chrono::{DateTime, Duration, Utc};
 use diesel_async::AsyncPgConnection;
@@ -14,8 +14,8 @@ use crate::login_attempts::device::PresentedDevice;
 use crate::messages::{Channel, Content};
 use crate::state::AppState;
 use crate::throttles::{self, Limit};
-use crate::users::StoredUser;
 use crate::users::queries::{self, Credentials};
+use crate::users::{StoredUser, email_indexes};
 use crate::{login_attempts, messages};
 
 /// A warning with every login would be overlooked.
@@ -29,25 +29,29 @@ const BREACH_MAILS: Limit = Limit {
 pub struct Authenticated {
     pub credentials: Credentials,
     pub hashing: HashingPlace,
-    /// What `login_attempts` knows the e-mail by.
-    pub email_hash: Vec<u8>,
+    /// What `login_attempts` knows the user's by.
+    pub attempts: Vec<u8>,
     hash_outdated: bool,
     password_is_known: bool,
 }
 
 pub async fn authenticate(
     state: &AppState,
-    email: &str,
+    login_name: &str,
     password: &Password,
     device: &PresentedDevice,
     now: DateTime<Utc>,
 ) -> Result<Authenticated, ApiError> {
     let hashing = state.hashing.reserve()?;
-    let email_hash = login_attempts::email_hash(&state.field_keys, email, device)?;
-    let found = {
+    let keys = &state.field_keys;
+    let (found, attempts) = {
         let mut connection = state.db.connection().await?;
-        login_attempts::admit(&mut connection, &email_hash, now).await?;
-        queries::find_credentials(&mut connection, &state.field_keys, email).await?
+        let user = email_indexes::find_user(&mut connection, keys, login_name).await?;
+        let whose = user.map_or_else(|| login_name.to_owned(), login_attempts::of_user);
+        let attempts = login_attempts::key_of(keys, &whose, device)?;
+        login_attempts::admit(&mut connection, &attempts, now).await?;
+        let found = queries::find_credentials(&mut connection, user).await?;
+        (found, attempts)
     };
     let stored = found
         .as_ref()
@@ -59,7 +63,7 @@ pub async fn authenticate(
     Ok(Authenticated {
         credentials,
         hashing,
-        email_hash,
+        attempts,
         hash_outdated: verdict.outdated,
         password_is_known: verdict.known,
     })

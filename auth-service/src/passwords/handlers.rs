@@ -71,7 +71,7 @@ pub async fn change(
     let Authenticated {
         credentials,
         hashing,
-        email_hash,
+        attempts,
         ..
     } = authenticate(state, &user.email, current_password, device, now)
         .await
@@ -90,7 +90,7 @@ pub async fn change(
                 return Ok(None);
             }
             let revoked = sessions::queries::revoke_others(connection, user.id, own, now).await?;
-            login_attempts::forget(connection, &email_hash).await?;
+            login_attempts::forget(connection, &attempts).await?;
             one_time_tokens::forget(connection, user.id, Purpose::PasswordReset).await?;
             let (channel, content) = (Channel::Email, Content::PasswordChanged);
             messages::queries::queue(connection, &protection, channel, &user.email, &content, now).await?;

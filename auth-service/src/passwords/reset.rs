@@ -173,9 +173,9 @@ async fn set_password(
             for purpose in [Purpose::PasswordReset, Purpose::LoginLink, Purpose::LoginCode] {
                 one_time_tokens::forget(connection, user.id, purpose).await?;
             }
-            let email = user.decrypt(keys)?.email;
             let unknown = PresentedDevice::default();
-            let attempts = login_attempts::email_hash(keys, &email, &unknown)?;
+            let attempts = login_attempts::key_of(keys, &login_attempts::of_user(user.id), &unknown)?;
+            let email = user.decrypt(keys)?.email;
             login_attempts::forget(connection, &attempts).await?;
             let (channel, content) = (Channel::Email, Content::PasswordChanged);
             messages::queries::queue(connection, &protection, channel, &email, &content, now).await?;

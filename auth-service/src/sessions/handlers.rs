@@ -157,7 +157,7 @@ async fn begin_session(
             let user = users::queries::lock_verified(connection, &authenticated.credentials)
                 .await?
                 .ok_or_else(invalid_credentials)?;
-            login_attempts::forget(connection, &authenticated.email_hash).await?;
+            login_attempts::forget(connection, &authenticated.attempts).await?;
             let keys = &state.field_keys;
             authenticated
                 .warn_of_breach(connection, &protection, keys, &user, now)

@@ -81,6 +81,11 @@ pub async fn list_sessions(
     state: web::Data<AppState>,
     principal: Principal,
 ) -> Result<web::Json<SessionsResponse>, ApiError> {
+    let sessions = sessions_of(&state, &principal).await?;
+    Ok(web::Json(SessionsResponse { sessions }))
+}
+
+pub async fn sessions_of(state: &AppState, principal: &Principal) -> Result<Vec<SessionResponse>, ApiError> {
     let now = state.clock.now();
     let mut connection = state.db.connection().await?;
     queries::find_live(&mut connection, principal.session_id, now)
@@ -91,9 +96,7 @@ pub async fn list_sessions(
         let session = stored.decrypt(&state.field_keys)?;
         Ok(SessionResponse::new(session, principal.session_id))
     });
-    Ok(web::Json(SessionsResponse {
-        sessions: sessions.collect::<Result<_, ApiError>>()?,
-    }))
+    sessions.collect()
 }
 
 /// Ends one of the user's sessions.
@@ -112,17 +115,24 @@ pub async fn revoke_session(
     principal: Principal,
     session_id: web::Path<SessionId>,
 ) -> Result<HttpResponse, ApiError> {
+    revoke_one(&state, &principal, *session_id).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+pub async fn revoke_one(state: &AppState, principal: &Principal, id: SessionId) -> Result<(), ApiError> {
     let now = state.clock.now();
     let mut connection = state.db.connection().await?;
-    if !queries::revoke_own(&mut connection, principal.user_id, *session_id, now).await? {
-        return Err(ApiError::not_found(
-            "You have no session with this id, or it has ended.",
-        ));
+    if !queries::revoke_own(&mut connection, principal.user_id, id, now).await? {
+        return Err(no_such_session());
     }
     drop(connection);
     sessions_revoked(Revocation::Logout).increment(1);
     state.session_cache.catch_up_and_tell(&state.db).await;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(())
+}
+
+pub fn no_such_session() -> ApiError {
+    ApiError::not_found("You have no session with this id, or it has ended.")
 }
 
 /// Ends all other sessions of the user, and this one too if asked.
@@ -143,7 +153,8 @@ pub async fn revoke_sessions(
     Ok(web::Json(RevokedResponse { revoked }))
 }
 
-async fn revoke_all(
+/// How many, but for the one that is kept.
+pub async fn revoke_all(
     state: &AppState,
     principal: &Principal,
     kept: Option<SessionId>,

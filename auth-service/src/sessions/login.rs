@@ -5,8 +5,8 @@
 use actix_web::HttpResponse;
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
-use shared::ApiError;
 use shared::id::SessionId;
+use shared::{ApiError, FieldKeys};
 
 use super::handlers::{LoginResponse, TokensResponse, secret_answer};
 use super::queries::{self, NewSession};
@@ -63,6 +63,8 @@ pub struct BegunSession {
     pub session: Session,
     /// The session's credential, which nothing shows again.
     pub secret: Secret,
+    /// What the device can show at the next login.
+    pub device_token: String,
     refresh_token: Secret,
 }
 
@@ -88,6 +90,7 @@ impl BegunSession {
             user,
             session,
             secret,
+            device_token,
             refresh_token,
         } = self;
         let authentication = Authentication {
@@ -98,7 +101,7 @@ impl BegunSession {
         let now = session.created_at;
         Ok(LoginResponse {
             session_id: secret.reveal(),
-            device_token: device::issue_token(&state.field_keys, &user.email)?,
+            device_token,
             tokens: TokensResponse::new(state, user, session.id, &authentication, &refresh_token, now)?,
         })
     }
@@ -125,7 +128,8 @@ pub async fn begin(
         secret: Secret::session()?,
         amr: methods.iter().map(|method| method.name().to_owned()).collect(),
     };
-    let begun = begin_proved(connection, protection, user, client, proved, now).await?;
+    let keys = &state.field_keys;
+    let begun = begin_proved(connection, protection, keys, user, client, proved, now).await?;
     Ok(Login::Session(Box::new(begun)))
 }
 
@@ -140,6 +144,7 @@ pub struct Proved {
 pub async fn begin_proved(
     connection: &mut AsyncPgConnection,
     protection: &Protection<'_>,
+    keys: &FieldKeys,
     user: User,
     client: Client,
     Proved { id, secret, amr }: Proved,
@@ -155,6 +160,7 @@ pub async fn begin_proved(
     };
     let session = queries::begin(connection, protection, user.id, new, now).await?;
     Ok(BegunSession {
+        device_token: device::issue_token(keys, user.id)?,
         user,
         session,
         secret,

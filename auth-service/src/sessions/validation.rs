@@ -8,11 +8,12 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
-use shared::ApiError;
+use shared::{ApiError, Principal};
 
 use super::cache::{Source, Xid};
 use super::queries::{self, StoredSession};
 use super::{Session, sha256};
+use crate::access_tokens::Authentication;
 use crate::schema::{sessions, users};
 use crate::state::AppState;
 use crate::users::{StoredUser, User};
@@ -37,6 +38,28 @@ pub struct Valid {
     pub session: Session,
     pub user: User,
     pub source: Source,
+}
+
+impl Valid {
+    pub fn principal(&self) -> Principal {
+        let authentication = Authentication {
+            amr: &self.session.amr,
+            at: self.session.authenticated_at,
+            authorization: None,
+        };
+        Principal {
+            user_id: self.user.id,
+            session_id: self.session.id,
+            client_id: None,
+            roles: self.user.roles.0.clone(),
+            scopes: None,
+            actor: None,
+            expires_at: self.session.idle_expires_at,
+            assurance: authentication.assurance(),
+            authenticated_at: authentication.at,
+            authorization: None,
+        }
+    }
 }
 
 /// The session and its user, unless either has come to its end.

@@ -107,9 +107,9 @@ async fn make(
         user_name: None,
         profile: Profile::default(),
         password_hash: state.hashing.nobodys_hash()?,
+        has_password: false,
     };
     users::queries::insert(connection, protection, &new, now).await?;
-    users::queries::remove_password(connection, new.id, &new.password_hash, now).await?;
     if identity.email_verified {
         users::queries::set_email_verified(connection, new.id, now).await?;
     } else if state.email_verification != Requirement::Off {

@@ -411,6 +411,7 @@ pub async fn activate_second_factor(
         .and_then(|codes| codes.ok_or_else(wrong_code));
     second_factor_attempts(&activated).increment(1);
     let recovery_codes = activated?;
+    state.session_cache.catch_up_and_tell(&state.db).await;
     Ok(secret_answer(RecoveryCodes { recovery_codes }))
 }
 
@@ -474,6 +475,7 @@ pub async fn remove_second_factor(
             clear_after_last(connection, user.id).await
         })
         .await?;
+    state.session_cache.catch_up_and_tell(&state.db).await;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -178,9 +178,11 @@ pub async fn give_second(
                 secret: secret.clone(),
                 amr: pending.amr(second.method()),
             };
-            let user = user.decrypt(keys)?;
+            let mut user = user.decrypt(keys)?;
+            // Of one who has just set it up, it was read before.
+            user.two_factor = true;
             let begun =
-                login::begin_proved(connection, &protection, user, client.clone(), proved, now).await?;
+                login::begin_proved(connection, &protection, keys, user, client.clone(), proved, now).await?;
             sessions::queries::note_second_factor(connection, begun.session.id, now).await?;
             Ok(Some(Finished {
                 begun,
@@ -189,7 +191,12 @@ pub async fn give_second(
             }))
         })
         .await?;
-    finished.ok_or_else(|| second.refusal())
+    let finished = finished.ok_or_else(|| second.refusal())?;
+    // They come with the first second factor.
+    if !finished.recovery_codes.is_empty() {
+        state.session_cache.catch_up_and_tell(&state.db).await;
+    }
+    Ok(finished)
 }
 
 /// Which second factor to set up for a login that needs one.

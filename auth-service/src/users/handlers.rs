@@ -1,6 +1,8 @@
 //! Registering, and asking who one is.
 
 use actix_web::{HttpResponse, get, post, web};
+use chrono::{DateTime, Utc};
+use diesel_async::AsyncPgConnection;
 use serde::{Deserialize, Serialize};
 use shared::error::Problem;
 use shared::id::UserId;
@@ -11,6 +13,7 @@ use utoipa::ToSchema;
 use super::profile::{Profile, UserName};
 use super::{Email, Name, NewUser, User, queries};
 use crate::email_verification::Requirement;
+use crate::field_keys::Protection;
 use crate::messages::{Channel, Content};
 use crate::passwords::{About, Password};
 use crate::state::AppState;
@@ -29,7 +32,8 @@ pub struct RegisterRequest {
 /// Who is to be a user, whatever API they came by.
 pub struct Registration {
     pub email: Email,
-    pub password: Password,
+    /// Without one, they log in by mail.
+    pub password: Option<Password>,
     pub name: Name,
     pub user_name: Option<UserName>,
     pub profile: Profile,
@@ -63,7 +67,7 @@ pub async fn register_user(
     } = body.into_inner();
     let registration = Registration {
         email,
-        password,
+        password: Some(password),
         name,
         user_name: None,
         profile: Profile::default(),
@@ -79,7 +83,19 @@ pub async fn register(state: &AppState, registration: Registration) -> Result<Us
     result
 }
 
-async fn insert_customer(
+async fn insert_customer(state: &AppState, registration: Registration) -> Result<User, ApiError> {
+    let new = prepare(state, registration).await?;
+    state
+        .db
+        .transaction("register", async |connection| {
+            let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
+            insert(state, connection, &protection, &new, state.clock.now()).await
+        })
+        .await
+}
+
+/// What is dear about a registration, and needs no transaction.
+pub async fn prepare(
     state: &AppState,
     Registration {
         email,
@@ -88,33 +104,41 @@ async fn insert_customer(
         user_name,
         profile,
     }: Registration,
-) -> Result<User, ApiError> {
-    let hashing = state.hashing.reserve()?;
-    hashing
-        .check_strength(&password, About::new(email.as_str(), name.as_str()))
-        .await?;
-    let new = NewUser {
+) -> Result<NewUser, ApiError> {
+    let hash = match &password {
+        Some(password) => {
+            let hashing = state.hashing.reserve()?;
+            let about = About::new(email.as_str(), name.as_str());
+            hashing.check_strength(password, about).await?;
+            Some(hashing.hash(password).await?)
+        }
+        None => None,
+    };
+    Ok(NewUser {
         id: UserId::new(),
-        password_hash: hashing.hash(&password).await?,
+        has_password: hash.is_some(),
+        password_hash: hash.map_or_else(|| state.hashing.nobodys_hash(), Ok)?,
         email,
         name,
         user_name,
         profile,
-    };
-    let now = state.clock.now();
-    state
-        .db
-        .transaction("register", async |connection| {
-            let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
-            let user = queries::insert(connection, &protection, &new, now).await?;
-            if state.email_verification != Requirement::Off {
-                let (channel, content) = (Channel::Email, Content::EmailVerification);
-                messages::queries::queue(connection, &protection, channel, &user.email, &content, now)
-                    .await?;
-            }
-            Ok(user)
-        })
-        .await
+    })
+}
+
+/// Inserts the customer, and queues the mail that asks whether the e-mail is theirs.
+pub async fn insert(
+    state: &AppState,
+    connection: &mut AsyncPgConnection,
+    protection: &Protection<'_>,
+    new: &NewUser,
+    now: DateTime<Utc>,
+) -> Result<User, ApiError> {
+    let user = queries::insert(connection, protection, new, now).await?;
+    if state.email_verification != Requirement::Off {
+        let (channel, content) = (Channel::Email, Content::EmailVerification);
+        messages::queries::queue(connection, protection, channel, &user.email, &content, now).await?;
+    }
+    Ok(user)
 }
 
 /// The user whose access token this is.

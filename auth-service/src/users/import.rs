@@ -89,6 +89,7 @@ fn parse(line: &str) -> anyhow::Result<Imported> {
             user_name: None,
             profile: Profile::default(),
             password_hash,
+            has_password: true,
         },
         email_verified: line.email_verified,
     })

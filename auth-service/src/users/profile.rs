@@ -207,6 +207,10 @@ impl Change {
         Ok(change)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.email.is_none() && self.name.is_none() && self.user_name.is_none() && self.profile.is_empty()
+    }
+
     /// Whether it decides who the user is, rather than what is told about them.
     pub fn is_critical(&self) -> bool {
         self.email.is_some()

@@ -6,7 +6,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::id::UserId;
-use shared::{ApiError, FieldKeys, Role};
+use shared::{ApiError, Role};
 use uuid::Uuid;
 
 use super::profile::queries::user_name_taken;
@@ -55,6 +55,7 @@ pub async fn insert(
             users::profile_encrypted.eq(protection.encrypt(PROFILE, row, &profile)?),
             users::roles.eq(&roles),
             users::password_hash.eq(&new.password_hash),
+            users::has_password.eq(new.has_password),
             users::password_changed_at.eq(now),
             users::created_at.eq(now),
             users::updated_at.eq(now),
@@ -86,6 +87,7 @@ pub async fn insert(
         name: name.to_owned(),
         user_name: user_name.map(str::to_owned),
         email_verified: false,
+        two_factor: false,
         profile: new.profile.clone(),
         roles,
         created_at,
@@ -105,17 +107,15 @@ async fn has_plaintext(connection: &mut AsyncPgConnection, new: &NewUser) -> Que
 
 pub async fn find_credentials(
     connection: &mut AsyncPgConnection,
-    keys: &FieldKeys,
-    login_name: &str,
-) -> Result<Option<Credentials>, ApiError> {
-    let user = email_indexes::find_user(connection, keys, login_name).await?;
+    id: Option<UserId>,
+) -> QueryResult<Option<Credentials>> {
     // Asked for also where there is nobody: what a refusal takes must not tell.
-    Ok(users::table
-        .find(user.unwrap_or(UserId::from_uuid(Uuid::nil())))
+    users::table
+        .find(id.unwrap_or(UserId::from_uuid(Uuid::nil())))
         .select(Credentials::as_select())
         .first(connection)
         .await
-        .optional()?)
+        .optional()
 }
 
 pub async fn find_active(connection: &mut AsyncPgConnection, id: UserId) -> QueryResult<Option<StoredUser>> {

@@ -112,7 +112,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 117] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 118] = [
     ("PUT /api/v1/auth/me/picture", None, OnlyOwn),
     ("DELETE /api/v1/auth/me/picture", None, OnlyOwn),
     ("GET /api/v1/auth/social/accounts", None, OnlyOwn),
@@ -264,6 +264,11 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 117] = [
     (
         "PUT /api/v1/auth/users/{user_id}/roles",
         Some(all_roles),
+        Refused(403, "role_required"),
+    ),
+    (
+        "PUT /api/v1/auth/users/{user_id}/password",
+        Some(new_password),
         Refused(403, "role_required"),
     ),
     (
@@ -695,6 +700,10 @@ fn new_name(_: &Owned) -> Value {
 
 fn all_roles(_: &Owned) -> Value {
     json!({ "roles": Role::ALL })
+}
+
+fn new_password(_: &Owned) -> Value {
+    json!({ "new_password": "copper-meadow-17-telescope" })
 }
 
 fn ban(_: &Owned) -> Value {

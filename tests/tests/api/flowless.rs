@@ -1,10 +1,13 @@
 //! The contract of Flowless: programs written for it by others run unchanged. What their clients break at is asserted by name.
 
+mod administration;
 mod bridge;
+mod contract;
 mod logins;
 mod mail;
 mod profile;
 mod redis;
+mod sessions;
 mod shapes;
 mod trust_tokens;
 mod two_factor;

@@ -32,13 +32,13 @@ async fn what_a_module_needs_is_made_when_it_is_first_switched_on_and_stays() {
     );
 
     let on = switch(&admin, true).await.must_be(200);
-    assert_eq!((&on["enabled"], &on["version"]), (&json!(true), &json!(2)));
+    assert_eq!((&on["enabled"], &on["version"]), (&json!(true), &json!(3)));
     assert!(is_there(&sql, TABLE).await);
     let insert = "INSERT INTO auth.two_factor_required_roles VALUES ('support')";
     sql.batch_execute(insert).await.unwrap();
 
     let off = switch(&admin, false).await.must_be(200);
-    assert_eq!((&off["enabled"], &off["version"]), (&json!(false), &json!(2)));
+    assert_eq!((&off["enabled"], &off["version"]), (&json!(false), &json!(3)));
     assert_eq!(switch(&admin, true).await.must_be(200)["enabled"], true);
     let kept = "SELECT count(*) FROM auth.two_factor_required_roles";
     assert_eq!(sql.query_one(kept, &[]).await.unwrap().get::<_, i64>(0), 1);
@@ -75,7 +75,7 @@ async fn replicas_that_switch_at_once_agree() {
         let module = answer.must_be(200);
         assert_eq!(
             (&module["enabled"], &module["version"]),
-            (&json!(true), &json!(2))
+            (&json!(true), &json!(3))
         );
     }
     // The other one knows at once.

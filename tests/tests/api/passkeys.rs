@@ -49,7 +49,8 @@ async fn a_passkey_logs_in_without_a_name_and_counts_as_two_factors() {
     let login = client.post(LOGIN, login).await.must_be(200);
     let again = Customer::from_login(&client, &ada.email, &login);
     assert_eq!(again.user_id, ada.user_id);
-    again.get(ME).await.must_be(200);
+    let me = again.get(ME).await.must_be(200);
+    assert_eq!(me["user"]["two_factor"], true);
     let claims = claims(&again.access_token);
     assert_eq!(
         (&claims["acr"], &claims["amr"]),

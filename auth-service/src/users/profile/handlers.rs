@@ -9,11 +9,10 @@ use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Json, Principal};
 
 use super::{Change, Profile, queries};
-use crate::messages::{Channel, Content};
 use crate::state::AppState;
 use crate::users::User;
 use crate::users::handlers::UserResponse;
-use crate::{field_keys, messages, sessions};
+use crate::{field_keys, sessions};
 
 /// How long after a login the e-mail can be changed: a session that somebody found open must not become theirs.
 const EMAIL_CHANGE_AFTER_LOGIN: Duration = Duration::hours(1);
@@ -59,25 +58,7 @@ pub async fn change_user(state: &AppState, session: SessionId, change: &Change) 
             let user = user
                 .ok_or_else(sessions::session_revoked)?
                 .decrypt(&state.field_keys)?;
-            let before = user.email.clone();
-            let user = queries::apply(connection, &protection, &state.field_keys, user, change, now).await?;
-            if user.email != before {
-                for (recipient, content) in [
-                    (&before, Content::EmailChanged),
-                    (&user.email, Content::EmailVerification),
-                ] {
-                    messages::queries::queue(
-                        connection,
-                        &protection,
-                        Channel::Email,
-                        recipient,
-                        &content,
-                        now,
-                    )
-                    .await?;
-                }
-            }
-            Ok(user)
+            queries::apply_and_tell(connection, &protection, &state.field_keys, user, change, now).await
         })
         .await?;
     state.session_cache.catch_up_and_tell(&state.db).await;

@@ -8,6 +8,7 @@ use shared::{ApiError, FieldKeys};
 
 use super::Change;
 use crate::field_keys::{EMAIL, NAME, PROFILE, Protection, USER_NAME};
+use crate::messages::{self, Channel, Content};
 use crate::schema::users;
 use crate::users::{StoredUser, User, email_indexes, email_taken};
 
@@ -21,6 +22,29 @@ pub async fn lock(connection: &mut AsyncPgConnection, id: UserId) -> QueryResult
         .first(connection)
         .await
         .optional()
+}
+
+/// Changes a locked user, and tells both e-mails when it becomes another one.
+pub async fn apply_and_tell(
+    connection: &mut AsyncPgConnection,
+    protection: &Protection<'_>,
+    keys: &FieldKeys,
+    before: User,
+    change: &Change,
+    now: DateTime<Utc>,
+) -> Result<User, ApiError> {
+    let old_email = before.email.clone();
+    let user = apply(connection, protection, keys, before, change, now).await?;
+    if user.email != old_email {
+        for (recipient, content) in [
+            (&old_email, Content::EmailChanged),
+            (&user.email, Content::EmailVerification),
+        ] {
+            messages::queries::queue(connection, protection, Channel::Email, recipient, &content, now)
+                .await?;
+        }
+    }
+    Ok(user)
 }
 
 /// Changes a locked user. Whoever changes the e-mail has yet to prove that it is theirs.
