@@ -231,7 +231,7 @@ mod tests {
             "qwertyuiopasdfgh",
             "aaaaaaaaaaaaaaaaaaaaaaaa",
             "adalovelace1234",
-            "Flowlet-flowlet1",
+            "flowlet12345678",
             "kX9$vbq2Lz-7Rw",
             "ADA.lovelace@example.com and more words",
         ] {

@@ -158,6 +158,7 @@ mod tests {
     #[test]
     fn a_password_is_typed_unseen_and_may_be_pasted() {
         let page = Page {
+            button: Some("Set it"),
             asks_password: true,
             ..Page::default()
         };
