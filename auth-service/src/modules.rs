@@ -22,6 +22,7 @@ use utoipa::ToSchema;
 use crate::schema::modules;
 use crate::sessions;
 use crate::state::AppState;
+use crate::two_factor::handlers::recent_user;
 
 const ADMINISTRATORS: [Role; 2] = [Role::Admin, Role::Superadmin];
 
@@ -129,7 +130,7 @@ pub async fn list_modules(
     params(("name" = String, Path, description = "The module", example = "two-factor")),
     responses(
         (status = 200, description = "The module as it is now", body = Module),
-        (status = 401, description = "`missing_token`, `invalid_token`, `token_expired`, `session_revoked`", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`missing_token`, `invalid_token`, `token_expired`, `session_revoked`, `insufficient_user_authentication`", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`role_required`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`: there is no such module", body = Problem, content_type = "application/problem+json"),
         CommonErrors, BodyErrors,
@@ -146,6 +147,8 @@ pub async fn switch_module(
     // On its own: in one transaction with the switch, two who switch would each hold what the other waits for.
     let mut connection = state.db.connection().await?;
     require_administrator(&state, &mut connection, &principal).await?;
+    // A stolen access token must not be enough to take the second factor from everybody.
+    recent_user(&state, &mut connection, &principal).await?;
     drop(connection);
     let module = state
         .db

@@ -15,7 +15,15 @@ use utoipa::ToSchema;
 
 use crate::schema::{one_time_tokens, users as users_table};
 use crate::sessions::{Secret, sha256};
+use crate::throttles::{self, Limit};
 use crate::users::{self, StoredUser, User, email_indexes};
+
+/// Enough for whoever mistypes; of a million codes, nothing to a guesser. Links go on to log in.
+const CODE_TRIES: Limit = Limit {
+    name: "tries of login codes",
+    uses: 20,
+    window: Duration::days(1),
+};
 
 /// What a token is good for, and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,28 +268,35 @@ pub async fn consume(
     Ok((live.email_hash == bound(token.expose(), &email)).then_some(user))
 }
 
-/// Counts a try of a code, and tells whether it is the right one. Committed on its own, so that no failure takes it back.
+/// Counts a try of a code, and tells whether it is the right one. Committed on its own, so that no failure takes it back. Tries
+/// are counted over all codes of a user as well, since codes can be asked for again and again.
 pub async fn try_code(
     connection: &mut AsyncPgConnection,
+    keys: &FieldKeys,
     request: &PresentedToken,
     code: &str,
     now: DateTime<Utc>,
-) -> QueryResult<bool> {
+) -> Result<bool, ApiError> {
     let live = one_time_tokens::table
         .find(sha256(request.expose()))
         .filter(one_time_tokens::purpose.eq(Purpose::LoginCode.name()))
         .filter(one_time_tokens::attempts_left.gt(0))
         .filter(one_time_tokens::expires_at.gt(now));
-    let expected: Option<Option<Vec<u8>>> = diesel::update(live)
+    let tried: Option<(UserId, Option<Vec<u8>>)> = diesel::update(live)
         .set(one_time_tokens::attempts_left.eq(one_time_tokens::attempts_left - 1))
-        .returning(one_time_tokens::code_hash)
+        .returning((one_time_tokens::user_id, one_time_tokens::code_hash))
         .get_result(connection)
         .await
         .optional()?;
-    let presented = bound(request.expose(), code);
-    Ok(expected
-        .flatten()
-        .is_some_and(|expected| verify_slices_are_equal(&expected, &presented).is_ok()))
+    let Some((user_id, Some(expected))) = tried else {
+        return Ok(false);
+    };
+    match throttles::admit(connection, keys, CODE_TRIES, &user_id.to_string(), now).await {
+        // No answer of its own: only who is a user has codes.
+        Err(error) if error.code() == "rate_limited" => return Ok(false),
+        counted => counted?,
+    }
+    Ok(verify_slices_are_equal(&expected, &bound(request.expose(), code)).is_ok())
 }
 
 /// Removes what a user has been sent for a purpose and not used.

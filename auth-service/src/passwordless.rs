@@ -23,7 +23,7 @@ use crate::sessions::{self, Client};
 use crate::state::AppState;
 use crate::two_factor::login_handlers::PendingLoginResponse;
 use crate::users::{self, Email, StoredUser};
-use crate::{api_keys, email_verification, field_keys, passkeys, social, telemetry};
+use crate::{api_keys, email_verification, field_keys, passkeys, social, telemetry, two_factor};
 
 /// Who wants a link to log in with.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -210,7 +210,14 @@ async fn log_in_by_code(
 ) -> Result<Login, ApiError> {
     let is_right = {
         let mut connection = state.db.connection().await?;
-        one_time_tokens::try_code(&mut connection, request, &code.0, state.clock.now()).await?
+        one_time_tokens::try_code(
+            &mut connection,
+            &state.field_keys,
+            request,
+            &code.0,
+            state.clock.now(),
+        )
+        .await?
     };
     let login = match is_right {
         true => log_in(state, client, Purpose::LoginCode, request).await?,
@@ -265,7 +272,7 @@ pub async fn take_over(
     Ok(())
 }
 
-/// Removes what logs in, or acts as the user, without the password. Second factors stay: they open nothing by themselves.
+/// Removes what logs in, or acts as the user, without the password; and second factors, which would shut the owner out.
 pub async fn remove_other_ways_in(
     connection: &mut AsyncPgConnection,
     user_id: UserId,
@@ -274,5 +281,5 @@ pub async fn remove_other_ways_in(
     passkeys::queries::remove_all(connection, user_id).await?;
     social::queries::unlink_all(connection, user_id).await?;
     api_keys::queries::revoke_all(connection, user_id, now).await?;
-    Ok(())
+    two_factor::remove_all(connection, user_id).await
 }

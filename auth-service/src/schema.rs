@@ -296,7 +296,7 @@ diesel::table! {
         browser_hash -> Bytea,
         provider -> Text,
         callback -> Text,
-        user_id -> Nullable<Uuid>,
+        session_id -> Nullable<Uuid>,
         created_at -> Timestamptz,
         expires_at -> Timestamptz,
     }
@@ -343,7 +343,7 @@ diesel::joinable!(refresh_tokens -> sessions (session_id));
 diesel::joinable!(remembered_devices -> users (user_id));
 diesel::joinable!(sessions -> users (user_id));
 diesel::joinable!(social_accounts -> users (user_id));
-diesel::joinable!(social_logins -> users (user_id));
+diesel::joinable!(social_logins -> sessions (session_id));
 diesel::joinable!(two_factor_attempts -> users (user_id));
 diesel::joinable!(two_factor_codes -> two_factor_methods (method_id));
 diesel::joinable!(two_factor_methods -> users (user_id));

@@ -13,6 +13,7 @@ use shared::{ApiError, Json, Principal};
 use utoipa::ToSchema;
 
 use crate::access_tokens::{self, Authentication};
+use crate::login_attempts;
 use crate::login_attempts::device::PresentedDevice;
 use crate::modules;
 use crate::passkeys::{self, Assertion, CeremonyResponse, Purpose};
@@ -142,9 +143,10 @@ async fn prove_by_password(
         let mut connection = state.db.connection().await?;
         two_factor::handlers::live_user(state, &mut connection, principal).await?
     };
-    authenticate(state, &user.email, password, device, state.clock.now())
+    let proved = authenticate(state, &user.email, password, device, state.clock.now())
         .await
         .map_err(wrong_password)?;
+    login_attempts::forget(&mut *state.db.connection().await?, &proved.attempts).await?;
     Ok(Proved {
         user,
         amr: vec![Method::Password.name().to_owned()],
@@ -167,6 +169,9 @@ async fn prove_by_second_factor(
             let session = sessions::queries::lock_live(connection, principal.session_id, now)
                 .await?
                 .ok_or_else(session_revoked)?;
+            if is_same_mailbox(&session.amr(), second) {
+                return Ok(None);
+            }
             let Some(transfer) = agree(state, connection, principal, &user, second, transfer.clone()).await?
             else {
                 return Ok(None);
@@ -185,6 +190,12 @@ async fn prove_by_second_factor(
         })
         .await?;
     proved.ok_or_else(|| second.refusal())
+}
+
+/// Whether the code would come to where the login itself was proved by: one mailbox is no two factors.
+fn is_same_mailbox(amr: &[String], second: &Second) -> bool {
+    let by_mail_alone = !amr.is_empty() && amr.iter().all(|method| method == Method::Mail.name());
+    by_mail_alone && matches!(second, Second::Code(proof) if proof.method == Kind::Email)
 }
 
 /// What is agreed to by a second factor that is right.

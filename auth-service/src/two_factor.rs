@@ -19,6 +19,7 @@ pub mod sent_code;
 mod totp;
 
 use chrono::{DateTime, Utc};
+use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::Error;
@@ -33,6 +34,16 @@ use crate::sessions::login::Method;
 use crate::sessions::sha256;
 
 const MAX_CODE_CHARACTERS: usize = 64;
+
+/// Removes the second factors of a user, and what takes their place; also while the module is off. Passkeys are their own slice.
+pub async fn remove_all(connection: &mut AsyncPgConnection, user_id: UserId) -> QueryResult<()> {
+    if modules::has_table(connection, "two_factor_methods").await? {
+        method::remove_all(connection, user_id).await?;
+        recovery_code::remove_all(connection, user_id).await?;
+        remembered_device::forget_all(connection, user_id).await?;
+    }
+    Ok(())
+}
 
 /// How a second proof is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -72,7 +72,7 @@ pub struct StoredUser {
     pub has_password: bool,
     #[diesel(select_expression = sql::<Bool>("has_second_factor(users.id)"))]
     #[diesel(select_expression_type = SqlLiteral<Bool>)]
-    two_factor: bool,
+    pub two_factor: bool,
 }
 
 impl StoredUser {

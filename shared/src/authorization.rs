@@ -1,7 +1,7 @@
 //! What a user has agreed to with a proof of who they are: the `authorization_details` of access tokens (RFC 9396).
 //!
-//! A token with such a detail was made for one transfer, and is refused for any other: whoever steals it, or alters the
-//! request on its way, moves nothing.
+//! A token with such a detail was made for one transfer, and is refused for any other, and for every other change
+//! (`scope::require_order`): whoever steals it, or alters the request on its way, moves nothing.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -143,6 +143,9 @@ impl Principal {
 impl Principal {
     /// Refuses a request that the token is not for.
     fn require_scope(&self, request: &HttpRequest) -> Result<(), ApiError> {
+        if self.authorization.is_some() {
+            scope::require_order(request)?;
+        }
         match &self.scopes {
             Some(scopes) => scope::require(scopes, request),
             None => Ok(()),

@@ -63,6 +63,24 @@ const MONEY: [&str; 5] = [
 /// What is about the login itself is for whoever has logged in.
 const LOGIN: &str = "/api/v1/auth";
 
+/// Where a transfer is asked for, and compared with what the token was made for, if it was made for one.
+const ORDERS: [&str; 5] = [
+    "/api/v1/transfers",
+    "/api/v1/transfer-batches",
+    "/api/v1/transfer-schedules",
+    "/api/v1/holds",
+    "/api/v1/payments/withdrawals",
+];
+
+/// Refuses a request of a token that was made for one transfer, and that neither only looks nor asks for a transfer.
+pub fn require_order(request: &HttpRequest) -> Result<(), ApiError> {
+    if request.method().is_safe() || ORDERS.contains(&request.path()) {
+        return Ok(());
+    }
+    let detail = "The token was made for one transfer. Use one of your login for anything else.";
+    Err(ApiError::forbidden("transfer_not_authorized", detail).denied(Denial::InsufficientAuthentication))
+}
+
 /// Whether a request to this path, if it changes something, moves money.
 pub fn moves_money(path: &str) -> bool {
     MONEY.iter().any(|prefix| is_below(path, prefix))
@@ -126,6 +144,24 @@ mod tests {
                 assert_eq!(allowed, needed == Some(scope), "{method} {path} with {scope}");
             }
             assert_eq!(require(&Scope::ALL, &request).is_ok(), needed.is_some());
+        }
+    }
+
+    #[test]
+    fn a_token_for_one_transfer_is_good_for_nothing_else() {
+        for (method, path, allowed) in [
+            (Method::POST, "/api/v1/transfers", true),
+            (Method::POST, "/api/v1/payments/withdrawals", true),
+            (Method::GET, "/api/v1/accounts", true),
+            (Method::POST, "/api/v1/holds/hold_1/capture", false),
+            (Method::POST, "/api/v1/transfers/xfer_1/approve", false),
+            (Method::POST, "/api/v1/auth/passkeys", false),
+            (Method::DELETE, "/api/v1/auth/two-factor/methods/totp", false),
+            (Method::PATCH, "/api/v1/auth/me", false),
+        ] {
+            let request = TestRequest::with_uri(path).method(method.clone());
+            let answer = require_order(&request.to_http_request());
+            assert_eq!(answer.is_ok(), allowed, "{method} {path}");
         }
     }
 

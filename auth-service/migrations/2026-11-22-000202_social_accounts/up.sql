@@ -18,12 +18,12 @@ CREATE TABLE social_logins (
     browser_hash bytea NOT NULL CHECK (octet_length(browser_hash) = 32),
     provider text NOT NULL CHECK (octet_length(provider) BETWEEN 1 AND 20),
     callback text NOT NULL CHECK (octet_length(callback) BETWEEN 1 AND 200),
-    user_id uuid REFERENCES users (id) ON DELETE CASCADE,
+    session_id uuid REFERENCES sessions (id) ON DELETE CASCADE,
     created_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL
 );
 CREATE INDEX social_logins_expires_at ON social_logins (expires_at);
-CREATE INDEX social_logins_user_id ON social_logins (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX social_logins_session_id ON social_logins (session_id) WHERE session_id IS NOT NULL;
 COMMENT ON TABLE social_logins IS 'Visits to a provider that have not come back. A row is removed when one does.';
 COMMENT ON COLUMN social_logins.browser_hash IS 'SHA-256 of the cookie of the browser that left: no other browser may come back with its state.';
-COMMENT ON COLUMN social_logins.user_id IS 'Whose account the provider''s is to be linked to; null of a login.';
+COMMENT ON COLUMN social_logins.session_id IS 'The session in which the provider''s account is to be linked, and which has to go on until then; null of a login.';

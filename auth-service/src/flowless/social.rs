@@ -2,7 +2,9 @@
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
+use chrono::Duration;
 use serde_json::{Value, json};
+use shared::ApiError;
 
 use super::failure::Failure;
 use super::input::Input;
@@ -13,6 +15,9 @@ use crate::social::handlers::{
 };
 use crate::social::{CallbackMode, ProviderName, identity, visit};
 use crate::state::AppState;
+
+/// A new way in is for whoever has just logged in, as another e-mail is. These programs know no challenge to answer.
+const LINK_AFTER_LOGIN: Duration = Duration::hours(1);
 
 pub fn configure(config: &mut web::ServiceConfig) {
     config
@@ -211,9 +216,13 @@ async fn list_accounts(state: web::Data<AppState>, input: Input) -> Result<HttpR
 
 async fn link(state: web::Data<AppState>, input: Input) -> Result<HttpResponse, Failure> {
     let valid = input.session(&state).await?;
+    if state.clock.now() - valid.session.created_at > LINK_AFTER_LOGIN {
+        let detail = "An account can be linked within an hour after logging in. Log in again.";
+        return Err(ApiError::forbidden("recent_login_required", detail).into());
+    }
     let provider = provider_of(input.required(&["provider"])?)?;
     let identity = identified(&state, &input, provider).await?;
-    identity::link(&state, valid.user.id, &identity).await?;
+    identity::link(&state, valid.session.id, &identity).await?;
     Ok(reply::done("Account linked successfully"))
 }
 

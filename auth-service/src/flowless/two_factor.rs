@@ -9,14 +9,13 @@ use shared::ApiError;
 use super::failure::Failure;
 use super::input::{Input, is_waiting, session_of};
 use super::reply;
-use crate::access_tokens::Authentication;
 use crate::field_keys;
 use crate::modules;
 use crate::sessions::validation::Valid;
 use crate::sessions::{Secret, sha256};
 use crate::state::AppState;
 use crate::two_factor::handlers::{
-    NewMethodRequest, activate, begin_method, clear_after_last, require_recent, send_code,
+    NewMethodRequest, activate, begin_method, clear_after_last, recent_user, send_code,
 };
 use crate::two_factor::login_handlers::{Finished, give_second};
 use crate::two_factor::pending_login::{self, login_expired, methods_of};
@@ -151,16 +150,7 @@ async fn set_up(
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
             require_enabled(connection).await?;
             let user: User = match &caller {
-                Caller::Session(valid) => {
-                    let authentication = Authentication {
-                        amr: &valid.session.amr,
-                        at: valid.session.authenticated_at,
-                        authorization: None,
-                    };
-                    let (assurance, at) = (authentication.assurance(), authentication.at);
-                    require_recent(&state, connection, valid.user.id, assurance, at).await?;
-                    valid.user.clone()
-                }
+                Caller::Session(valid) => recent_user(&state, connection, &valid.principal()).await?,
                 Caller::Waiting(hash) => {
                     let waiting = pending_login::lock(connection, hash, state.clock.now()).await?;
                     let (pending, user) = waiting.ok_or_else(login_expired)?;
@@ -243,6 +233,7 @@ async fn verify(state: web::Data<AppState>, input: Input) -> Result<HttpResponse
                 .db
                 .transaction("activate_method", async |connection| {
                     require_enabled(connection).await?;
+                    recent_user(&state, connection, &valid.principal()).await?;
                     let claimant = Claimant {
                         user_id,
                         asked_by: &asked_by,

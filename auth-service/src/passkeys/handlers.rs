@@ -170,8 +170,8 @@ pub async fn register_passkey(
         .db
         .transaction("register_passkey", async |connection| {
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
+            users::profile::queries::lock(connection, principal.user_id).await?;
             let user = recent_user(&state, connection, &principal).await?;
-            users::profile::queries::lock(connection, user.id).await?;
             let purpose = Purpose::Registration;
             let given = queries::use_up(connection, body.ceremony_id, purpose, Some(user.id), now).await?;
             let registering =

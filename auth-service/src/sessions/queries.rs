@@ -429,18 +429,17 @@ pub async fn require_live(
     id: SessionId,
     now: DateTime<Utc>,
 ) -> Result<(), ApiError> {
-    let locked = diesel::sql_query(
-        "SELECT FROM users JOIN sessions ON users.id = user_id
-         WHERE sessions.id = $1 AND revoked_at IS NULL AND idle_expires_at > $2 AND status = 'active'
-         FOR NO KEY UPDATE OF users",
-    )
-    .bind::<diesel::sql_types::Uuid, _>(id)
-    .bind::<diesel::sql_types::Timestamptz, _>(now)
-    .execute(connection)
-    .await?;
-    match locked {
-        0 => Err(session_revoked()),
-        _ => Ok(()),
+    let of_session = sessions::table.find(id).select(sessions::user_id).single_value();
+    users::table
+        .filter(users::id.nullable().eq(of_session))
+        .select(users::id)
+        .for_no_key_update()
+        .execute(connection)
+        .await?;
+    // By another statement, which sees what was committed while the lock was waited for.
+    match find_live_user(connection, id, now).await? {
+        Some(_) => Ok(()),
+        None => Err(session_revoked()),
     }
 }
 

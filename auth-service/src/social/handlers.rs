@@ -18,6 +18,7 @@ use crate::sessions::handlers::must_be_live;
 use crate::sessions::login::Login;
 use crate::state::AppState;
 use crate::telemetry::login_attempted;
+use crate::two_factor::handlers::recent_user;
 use crate::two_factor::login_handlers::PendingLoginResponse;
 
 /// The providers whose accounts log in.
@@ -151,7 +152,7 @@ pub async fn begin_social_login(
     params(("provider" = ProviderName, Path)),
     responses(
         (status = 200, description = "Where to go, and a cookie", body = DepartureResponse),
-        (status = 401, description = "`missing_token`, `invalid_token`, `token_expired`, `session_revoked`", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`missing_token`, `invalid_token`, `token_expired`, `session_revoked`, `insufficient_user_authentication`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`: no such provider", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`provider_disabled`", body = Problem, content_type = "application/problem+json"),
         CommonErrors,
@@ -165,10 +166,17 @@ pub async fn begin_social_link(
     principal: Principal,
 ) -> Result<HttpResponse, ApiError> {
     let provider = provider_of(&provider)?;
-    must_be_live(&state, &principal).await?;
-    let user = Some(principal.user_id);
-    let departure = visit::begin(&state, provider, &callback_of(provider), user).await?;
+    must_be_recent(&state, &principal).await?;
+    let session = Some(principal.session_id);
+    let departure = visit::begin(&state, provider, &callback_of(provider), session).await?;
     Ok(departure_answer(departure))
+}
+
+/// A stolen access token must not be enough for a new way in, nor to take the owner's away.
+async fn must_be_recent(state: &AppState, principal: &Principal) -> Result<(), ApiError> {
+    let mut connection = state.db.connection().await?;
+    recent_user(state, &mut connection, principal).await?;
+    Ok(())
 }
 
 fn departure_answer(departure: visit::Departure) -> HttpResponse {
@@ -274,9 +282,9 @@ pub async fn finish(
         state: query.state.as_deref().unwrap_or_default(),
         browser: cookie.as_ref().map(|cookie| cookie.value()),
     };
-    let (identity, user) = visit::end(state, provider, &returned).await?;
-    match user {
-        Some(user) => identity::link(state, user, &identity).await.map(|()| None),
+    let (identity, session) = visit::end(state, provider, &returned).await?;
+    match session {
+        Some(session) => identity::link(state, session, &identity).await.map(|()| None),
         None => log_in(state, Client::of(request), &identity).await.map(Some),
     }
 }
@@ -378,7 +386,7 @@ pub async fn accounts_of(state: &AppState, user: UserId) -> Result<Vec<SocialAcc
     tag = "auth",
     responses(
         (status = 204, description = "Linked"),
-        (status = 401, description = "`missing_token`, `invalid_token`, `token_expired`, `session_revoked`; `social_login_failed`: not the provider's word, or not for us", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`missing_token`, `invalid_token`, `token_expired`, `session_revoked`, `insufficient_user_authentication`; `social_login_failed`: not the provider's word, or not for us", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`already_linked`: to somebody else, or the user has another account of this provider", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`provider_disabled`, `id_token_required`, `access_token_required`", body = Problem, content_type = "application/problem+json"),
         CommonErrors, BodyErrors,
@@ -391,7 +399,7 @@ pub async fn link_social_account(
     principal: Principal,
     body: Json<LinkRequest>,
 ) -> Result<HttpResponse, ApiError> {
-    must_be_live(&state, &principal).await?;
+    must_be_recent(&state, &principal).await?;
     let LinkRequest {
         provider,
         id_token,
@@ -399,7 +407,7 @@ pub async fn link_social_account(
         nonce,
     } = &*body;
     let identity = identify(&state, *provider, [id_token, access_token, nonce]).await?;
-    identity::link(&state, principal.user_id, &identity).await?;
+    identity::link(&state, principal.session_id, &identity).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -409,7 +417,7 @@ pub async fn link_social_account(
     params(("provider" = ProviderName, Path)),
     responses(
         (status = 204, description = "It logs nobody in any more"),
-        (status = 401, description = "`missing_token`, `invalid_token`, `token_expired`, `session_revoked`", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`missing_token`, `invalid_token`, `token_expired`, `session_revoked`, `insufficient_user_authentication`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`: no account of this provider is linked", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`last_login_method`: set a password first", body = Problem, content_type = "application/problem+json"),
         CommonErrors,
@@ -422,7 +430,7 @@ pub async fn unlink_social_account(
     principal: Principal,
     provider: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    must_be_live(&state, &principal).await?;
+    must_be_recent(&state, &principal).await?;
     identity::unlink(&state, principal.user_id, provider_of(&provider)?).await?;
     Ok(HttpResponse::NoContent().finish())
 }

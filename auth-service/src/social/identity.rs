@@ -3,15 +3,15 @@
 use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 use shared::ApiError;
-use shared::id::UserId;
+use shared::id::{SessionId, UserId};
 
 use super::{Identity, ProviderName, queries};
 use crate::email_verification::{self, Requirement};
 use crate::field_keys::{self, Protection};
 use crate::messages::{self, Channel, Content};
 use crate::passwordless;
-use crate::sessions::Client;
 use crate::sessions::login::{self, Login, Method};
+use crate::sessions::{self, Client, session_revoked};
 use crate::state::AppState;
 use crate::users::profile::Profile;
 use crate::users::{self, Email, Name, NewUser, StoredUser, email_indexes};
@@ -44,10 +44,14 @@ async fn find_or_make(
     now: DateTime<Utc>,
 ) -> Result<StoredUser, ApiError> {
     if let Some(user) = queries::find_user(connection, identity).await? {
-        let user = users::profile::queries::lock(connection, user).await?;
-        let user = user.ok_or_else(|| super::not_accepted(anyhow::anyhow!("the user is not active")))?;
-        queries::note_use(connection, identity, now).await?;
-        return Ok(user);
+        let user = lock(connection, user).await?;
+        // It may have been unlinked while the lock was waited for.
+        return match queries::note_use(connection, identity, user.id, now).await? {
+            0 => Err(super::not_accepted(anyhow::anyhow!(
+                "the account is not linked any more"
+            ))),
+            _ => Ok(user),
+        };
     }
     let Some(email) = &identity.email else {
         let detail = "The provider tells no e-mail. Allow it to, or register and link the account.";
@@ -151,14 +155,16 @@ async fn tell(
     Ok(())
 }
 
-/// Has an account log this user in from now on. Again is no error.
-pub async fn link(state: &AppState, user: UserId, identity: &Identity) -> Result<(), ApiError> {
+/// Has an account log the user of this session in from now on; the session must go on. Again is no error.
+pub async fn link(state: &AppState, session: SessionId, identity: &Identity) -> Result<(), ApiError> {
     let now = state.clock.now();
     state
         .db
         .transaction("link_account", async |connection| {
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
-            let user = lock(connection, user).await?;
+            sessions::queries::require_live(connection, session, now).await?;
+            let user = sessions::queries::find_live_user(connection, session, now).await?;
+            let user = user.ok_or_else(session_revoked)?;
             if queries::find_user(connection, identity).await? == Some(user.id) {
                 return Ok(());
             }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::field_key::Encrypted;
-use shared::id::{SocialAccountId, UserId};
+use shared::id::{SessionId, SocialAccountId, UserId};
 use shared::{ApiError, FieldKeys};
 
 use super::{Identity, ProviderName};
@@ -23,7 +23,7 @@ pub struct NewVisit<'v> {
     pub browser: &'v str,
     pub provider: ProviderName,
     pub callback: &'v str,
-    pub user_id: Option<UserId>,
+    pub session_id: Option<SessionId>,
 }
 
 pub async fn begin_visit(
@@ -38,7 +38,7 @@ pub async fn begin_visit(
             social_logins::browser_hash.eq(sha256(visit.browser)),
             social_logins::provider.eq(visit.provider.name()),
             social_logins::callback.eq(visit.callback),
-            social_logins::user_id.eq(visit.user_id),
+            social_logins::session_id.eq(visit.session_id),
             social_logins::created_at.eq(now),
             social_logins::expires_at.eq(expires_at),
         ))
@@ -46,21 +46,21 @@ pub async fn begin_visit(
         .await
 }
 
-/// Ends the visit of this state and browser: where it was to come back to, and for whom. Of many returns one succeeds.
+/// Ends the visit of this state and browser: where it was to come back to, and the session that it was begun in. Of many returns one succeeds.
 pub async fn end_visit(
     connection: &mut AsyncPgConnection,
     provider: ProviderName,
     state: &str,
     browser: &str,
     now: DateTime<Utc>,
-) -> QueryResult<Option<(String, Option<UserId>)>> {
+) -> QueryResult<Option<(String, Option<SessionId>)>> {
     let visit = social_logins::table
         .find(sha256(state))
         .filter(social_logins::browser_hash.eq(sha256(browser)))
         .filter(social_logins::provider.eq(provider.name()))
         .filter(social_logins::expires_at.gt(now));
     diesel::delete(visit)
-        .returning((social_logins::callback, social_logins::user_id))
+        .returning((social_logins::callback, social_logins::session_id))
         .get_result(connection)
         .await
         .optional()
@@ -82,9 +82,12 @@ pub async fn find_user(
 pub async fn note_use(
     connection: &mut AsyncPgConnection,
     identity: &Identity,
+    user_id: UserId,
     now: DateTime<Utc>,
 ) -> QueryResult<usize> {
-    let account = social_accounts::table.filter(social_accounts::identity_hash.eq(identity_hash(identity)));
+    let account = social_accounts::table
+        .filter(social_accounts::identity_hash.eq(identity_hash(identity)))
+        .filter(social_accounts::user_id.eq(user_id));
     diesel::update(account)
         .set(social_accounts::last_used_at.eq(now))
         .execute(connection)

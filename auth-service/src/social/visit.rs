@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::Duration;
 use shared::ApiError;
-use shared::id::UserId;
+use shared::id::SessionId;
 
 use super::queries::{self, NewVisit};
 use super::{Identity, ProviderName, Returned, not_accepted};
@@ -24,12 +24,12 @@ pub struct Departure {
     pub cookie: Cookie<'static>,
 }
 
-/// Begins a visit that ends at `callback`, a path of ours; with a user, to link the account to.
+/// Begins a visit that ends at `callback`, a path of ours; with a session, to link the account to its user.
 pub async fn begin(
     state: &AppState,
     provider: ProviderName,
     callback: &str,
-    user_id: Option<UserId>,
+    session_id: Option<SessionId>,
 ) -> Result<Departure, ApiError> {
     let visit_state = Secret::generate("vst_")?.reveal();
     let browser = Secret::generate("brw_")?.reveal();
@@ -49,7 +49,7 @@ pub async fn begin(
         browser: &browser,
         provider,
         callback,
-        user_id,
+        session_id,
     };
     let mut connection = state.db.connection().await?;
     queries::begin_visit(&mut connection, &visit, now, now + LIFETIME).await?;
@@ -82,12 +82,12 @@ pub struct Return<'r> {
     pub browser: Option<&'r str>,
 }
 
-/// Who came back, and whose account it is to be linked to, if to anybody's.
+/// Who came back, and the session in which the account is to be linked, if it is.
 pub async fn end(
     state: &AppState,
     provider: ProviderName,
     returned: &Return<'_>,
-) -> Result<(Identity, Option<UserId>), ApiError> {
+) -> Result<(Identity, Option<SessionId>), ApiError> {
     let now = state.clock.now();
     let browser = returned
         .browser
@@ -96,7 +96,7 @@ pub async fn end(
         let mut connection = state.db.connection().await?;
         queries::end_visit(&mut connection, provider, returned.state, browser, now).await?
     };
-    let (callback, user_id) =
+    let (callback, session_id) =
         visit.ok_or_else(|| not_accepted(anyhow::anyhow!("this browser did not leave with this state")))?;
     let expected = Returned {
         code: returned.code,
@@ -108,7 +108,7 @@ pub async fn end(
         .social
         .identify(provider, &expected, now.timestamp())
         .await?;
-    Ok((identity, user_id))
+    Ok((identity, session_id))
 }
 
 fn derived(what: &str, browser: &str, state: &str) -> String {

@@ -12,6 +12,7 @@ use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Json, Principal, Role};
 use utoipa::ToSchema;
 
+use super::handlers::recent_user;
 use super::require_enabled;
 use crate::modules::{TWO_FACTOR, require_administrator};
 use crate::schema::two_factor_required_roles;
@@ -83,7 +84,7 @@ pub async fn get_required_roles(
     tag = "auth",
     responses(
         (status = 200, description = "The roles as they are now", body = RequiredRoles),
-        (status = 401, description = "`missing_token`, `invalid_token`, `token_expired`, `session_revoked`", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`missing_token`, `invalid_token`, `token_expired`, `session_revoked`, `insufficient_user_authentication`", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`role_required`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`module_disabled`", body = Problem, content_type = "application/problem+json"),
         CommonErrors, BodyErrors,
@@ -102,6 +103,7 @@ pub async fn set_required_roles(
         .transaction("set_required_roles", async |connection| {
             require_administrator(&state, connection, &principal).await?;
             require_enabled(connection).await?;
+            recent_user(&state, connection, &principal).await?;
             let before = list(connection).await?;
             diesel::delete(two_factor_required_roles::table)
                 .execute(connection)

@@ -22,6 +22,7 @@ use super::{
 use crate::field_keys::{self, Protection};
 use crate::messages::Channel;
 use crate::modules;
+use crate::passkeys;
 use crate::sessions::handlers::secret_answer;
 use crate::sessions::{self, session_revoked};
 use crate::state::AppState;
@@ -147,15 +148,17 @@ pub async fn recent_user(
 }
 
 /// Refuses whoever has not just proved who they are, with a second factor if there is one.
-pub async fn require_recent(
+async fn require_recent(
     state: &AppState,
     connection: &mut AsyncPgConnection,
     user_id: UserId,
     assurance: Assurance,
     authenticated_at: DateTime<Utc>,
 ) -> Result<(), ApiError> {
-    let has_one = modules::is_enabled(connection, modules::TWO_FACTOR).await?
-        && !methods_of(connection, user_id).await?.is_empty();
+    // A passkey is two factors by itself, also where the module is off.
+    let has_one = passkeys::queries::exist(connection, user_id).await?
+        || modules::is_enabled(connection, modules::TWO_FACTOR).await?
+            && !methods_of(connection, user_id).await?.is_empty();
     let least = match has_one {
         true => Assurance::Aal2,
         false => Assurance::Aal1,

@@ -123,6 +123,12 @@ pub async fn note_use(
         .await
 }
 
+pub async fn remove_all(connection: &mut AsyncPgConnection, user_id: UserId) -> QueryResult<usize> {
+    diesel::delete(two_factor_methods::table.filter(two_factor_methods::user_id.eq(user_id)))
+        .execute(connection)
+        .await
+}
+
 /// Removes a method; whether there was one.
 pub async fn remove(connection: &mut AsyncPgConnection, user_id: UserId, kind: Kind) -> QueryResult<bool> {
     let method = two_factor_methods::table

@@ -149,7 +149,7 @@ pub async fn is_waiting(
 }
 
 /// The pending login with this credential and its user, neither of which changes until the transaction ends. A user who was
-/// banned meanwhile, or has another password, has none.
+/// banned meanwhile, or has another password, has none; nor does who was to set a second factor up and has one now.
 pub async fn lock(
     connection: &mut AsyncPgConnection,
     secret_hash: &[u8],
@@ -181,7 +181,9 @@ pub async fn lock(
         .optional()?;
     Ok(pending
         .zip(user)
-        .filter(|(pending, (_, password_changed_at))| pending.created_at >= *password_changed_at)
+        .filter(|(pending, (user, password_changed_at))| {
+            pending.created_at >= *password_changed_at && !(pending.enrolling && user.two_factor)
+        })
         .map(|(pending, (user, _))| (pending, user)))
 }
 

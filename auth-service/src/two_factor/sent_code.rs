@@ -14,11 +14,22 @@ use crate::field_keys::{Protection, SECOND_FACTOR};
 use crate::messages::queries::queue;
 use crate::messages::{Channel, Content};
 use crate::schema::{two_factor_codes, two_factor_methods};
+use crate::throttles::{self, Limit};
 
 pub const LIFETIME: Duration = Duration::minutes(10);
 const ATTEMPTS: i32 = 5;
 /// Between two codes to one place: each may cost money, and disturbs somebody.
 const PAUSE: Duration = Duration::seconds(30);
+const PER_USER: Limit = Limit {
+    name: "codes of a user",
+    uses: 20,
+    window: Duration::hours(1),
+};
+const PER_RECIPIENT: Limit = Limit {
+    name: "codes to a place",
+    uses: 10,
+    window: Duration::hours(1),
+};
 const CODES: u64 = 1_000_000;
 const CODE: Column = Column("auth.two_factor_codes.code");
 
@@ -55,6 +66,10 @@ pub async fn send(
             PAUSE.num_seconds().unsigned_abs(),
         ));
     }
+    let recipient = keys.decrypt(SECOND_FACTOR, method.id, &method.secret_encrypted)?;
+    // A method that is begun anew forgets when a code was sent; these do not.
+    throttles::admit(connection, keys, PER_USER, &method.user_id.to_string(), now).await?;
+    throttles::admit(connection, keys, PER_RECIPIENT, &recipient, now).await?;
     let code = generate()?;
     let key = keys.blind_index_keys().next().ok_or(FieldError::NoKey)?;
     let code_hash = hash(keys, key, method, asked_by, &code)?;
@@ -75,7 +90,6 @@ pub async fn send(
         ))
         .execute(connection)
         .await?;
-    let recipient = keys.decrypt(SECOND_FACTOR, method.id, &method.secret_encrypted)?;
     queue(
         connection,
         protection,

@@ -516,6 +516,31 @@ async fn an_account_is_linked_to_one_user_and_given_up_unless_it_is_the_last_way
     platform.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_is_linked_only_while_the_session_goes_on_that_began_it() {
+    let (platform, provider) = start(&[]).await;
+    let mallory = platform.register("mallory").await;
+    let browser = Browser::leave(&mallory.client, "google", "link").await;
+    mallory.post_empty("/api/v1/auth/logout").await.must_be(204);
+    let code = provider.agree(&browser.url, &PERSON);
+    browser
+        .come_back(&code)
+        .await
+        .must_be_problem(401, "session_revoked");
+
+    // A token that was stolen some time ago is not enough, though it still works.
+    let ada = platform.register("ada").await;
+    platform.clock.advance(Duration::minutes(11));
+    let refreshed = json!({ "refresh_token": ada.refresh_token });
+    let refreshed = ada.post("/api/v1/auth/refresh", refreshed).await.must_be(200);
+    let ada = Customer::from_login(&platform.client(), &ada.email, &refreshed);
+    ada.get(ACCOUNTS).await.must_be(200);
+    ada.post_empty("/api/v1/auth/social/google/link")
+        .await
+        .must_be_problem(401, "insufficient_user_authentication");
+    platform.stop().await.unwrap();
+}
+
 /// Row 1.7 of the contract with programs for Flowless.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn programs_for_flowless_log_in_by_a_provider() {

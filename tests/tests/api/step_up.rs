@@ -149,6 +149,10 @@ async fn a_token_for_one_transfer_moves_nothing_else() {
         let refused = sure.post_with_key(transfers, &key, altered).await;
         refused.must_be_problem(403, "transfer_not_authorized");
     }
+    // Nor does it change who can log in, sure as it is.
+    let method = json!({ "method": "email" });
+    let refused = sure.post("/api/v1/auth/two-factor/methods", method).await;
+    refused.must_be_problem(403, "transfer_not_authorized");
     assert_eq!(ada.balance(from).await, (100_000, 0, 100_000));
     sure.post_with_key(transfers, &key, body(to, 5000))
         .await
