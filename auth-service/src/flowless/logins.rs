@@ -30,10 +30,9 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .route("/refresh", web::get().to(refresh));
 }
 
-/// An administrator registers somebody else, and stays who they are. Any other session may be there and is not looked at.
+/// An administrator registers somebody else, and stays who they are. Any other session may be there and changes nothing.
 async fn register(state: web::Data<AppState>, input: Input) -> Result<HttpResponse, Failure> {
-    if input.credential().is_some()
-        && let Ok(valid) = input.session(&state).await
+    if let Some(valid) = input.session_if_any(&state).await?
         && valid.principal().has_any(&ADMINISTRATORS)
     {
         return create_by(&state, &valid.principal(), &input).await;
@@ -109,7 +108,7 @@ async fn log_in(state: web::Data<AppState>, input: Input) -> Result<HttpResponse
 
 /// Whoever has no session is logged out already.
 async fn log_out(state: web::Data<AppState>, input: Input) -> Result<HttpResponse, Failure> {
-    if let Ok(valid) = input.session(&state).await {
+    if let Some(valid) = input.session_if_any(&state).await? {
         end_session(&state, valid.session.id).await?;
     }
     let mut answer = reply::done("Logged out successfully");
