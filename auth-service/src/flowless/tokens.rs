@@ -9,7 +9,7 @@ use super::input::{Input, query_member};
 use super::mail::token;
 use super::reply;
 use crate::instance::SecretKind;
-use crate::one_time_tokens::{self, Purpose};
+use crate::one_time_tokens::{self, LiveToken, Purpose};
 use crate::passwordless::{ask_for_link, log_in_by_link};
 use crate::state::AppState;
 use crate::users::Email;
@@ -71,13 +71,13 @@ async fn validate(
         return use_token(&state, &request, &input).await;
     }
     let (token, now) = (token(&request, &input)?, state.clock.now());
-    let user = {
+    let found = {
         let mut connection = state.db.connection().await?;
         let (keys, purpose) = (&state.field_keys, Purpose::LoginLink);
-        one_time_tokens::user_of(&mut connection, keys, purpose, &token, now).await?
+        one_time_tokens::find(&mut connection, keys, purpose, &token, now).await?
     };
-    let user =
-        user.ok_or_else(|| Failure::unauthorized("invalid_login_token", "Invalid or expired token"))?;
+    let LiveToken { user, expires_at } =
+        found.ok_or_else(|| Failure::unauthorized("invalid_login_token", "Invalid or expired token"))?;
     Ok(reply::twice(json!({
         "valid": true,
         "message": "Token is valid",
@@ -88,6 +88,6 @@ async fn validate(
         "tokenType": "login",
         "token_type": "login",
         "token_id": user.id,
-        "expires_at": now + Purpose::LoginLink.lifetime(),
+        "expires_at": expires_at,
     })))
 }

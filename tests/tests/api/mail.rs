@@ -111,9 +111,18 @@ async fn a_verification_expires_and_proves_nothing_about_another_email() {
         .must_be_problem(422, "invalid_verification_token");
 
     let token = token_of(&platform, ASK_VERIFICATION, "email_verification").await;
+    let of_reset = token_of(&platform, ASK_RESET, "password_reset").await;
+    let of_link = token_of(&platform, ASK_LINK, "login_link").await;
+    let works = async || {
+        let looked = client.post(VALIDATE_RESET, json!({ "token": of_reset })).await;
+        let link = client.get(&format!("/auth/token/validate?token={of_link}")).await;
+        (looked.must_be(200)["valid"] == true, link.status)
+    };
+    assert_eq!(works().await, (true, 200));
     let ada = ada.log_in_again().await;
     let change = json!({ "email": "ada.l@example.com" });
     ada.patch(ME, change).await.must_be(200);
+    assert_eq!(works().await, (false, 401));
     verify(&token)
         .await
         .must_be_problem(422, "invalid_verification_token");
