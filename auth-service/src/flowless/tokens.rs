@@ -4,6 +4,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
+use super::bridge::client_of;
 use super::failure::Failure;
 use super::input::{Input, query_member};
 use super::mail::token;
@@ -27,18 +28,24 @@ async fn create_or_use(
     request: HttpRequest,
     input: Input,
 ) -> Result<HttpResponse, Failure> {
+    let secret = input.secret(&state).await?;
     let in_query = query_member(request.query_string(), "token").is_some();
     if in_query || input.text(&["token"])?.is_some() {
-        return use_token(&state, &request, &input).await;
+        return use_token(&state, &request, &input, secret).await;
     }
-    if input.secret(&state).await? != Some(SecretKind::Server) {
+    if secret != Some(SecretKind::Server) {
         return Err(Failure::invalid_secret());
     }
     create(state, input).await
 }
 
-async fn use_token(state: &AppState, request: &HttpRequest, input: &Input) -> Result<HttpResponse, Failure> {
-    let login = log_in_by_link(state, input.client.clone(), &token(request, input)?).await?;
+async fn use_token(
+    state: &AppState,
+    request: &HttpRequest,
+    input: &Input,
+    secret: Option<SecretKind>,
+) -> Result<HttpResponse, Failure> {
+    let login = log_in_by_link(state, client_of(input, secret)?, &token(request, input)?).await?;
     Ok(reply::login(&login, "Login successful"))
 }
 
@@ -67,8 +74,9 @@ async fn validate(
     request: HttpRequest,
     input: Input,
 ) -> Result<HttpResponse, Failure> {
-    if input.secret(&state).await? == Some(SecretKind::Server) {
-        return use_token(&state, &request, &input).await;
+    let secret = input.secret(&state).await?;
+    if secret == Some(SecretKind::Server) {
+        return use_token(&state, &request, &input, secret).await;
     }
     let (token, now) = (token(&request, &input)?, state.clock.now());
     let found = {

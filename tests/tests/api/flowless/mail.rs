@@ -224,10 +224,23 @@ async fn a_link_logs_in_and_who_asks_for_it_never_sees_the_token() {
 
     let token = token_of(&platform, &program, create, by_email, "login_link").await;
     let answer = backend
-        .post(validate, json!({ "token": token }))
+        .post(
+            validate,
+            json!({ "token": token, "ip": "192.0.2.7", "user_agent": "Phone" }),
+        )
         .await
         .must_be(200);
-    assert!(text(&answer["sessionId"]).starts_with("ses_"), "{answer}");
+    let session = text(&answer["sessionId"]);
+    assert!(session.starts_with("ses_"), "{answer}");
+    let ours = json!({ "session_id": session, "validation_mode": "ADVANCED", "ip": "192.0.2.7", "user_agent": "Phone" });
+    backend
+        .post("/auth/bridge/validate", ours.clone())
+        .await
+        .must_be(200);
+    let mut other = ours;
+    other["ip"] = json!("192.0.2.8");
+    let refused = backend.post("/auth/bridge/validate", other).await;
+    must_fail(&refused, 401, "IP address mismatch");
     let used = program.get(&format!("{validate}?token={token}")).await;
     must_fail(&used, 401, "Invalid or expired token");
     platform.stop().await.unwrap();
