@@ -137,6 +137,29 @@ async fn a_verification_expires_and_proves_nothing_about_another_email() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_has_mail_sent_to_one_stranger_after_the_other() {
+    let platform = Platform::start().await;
+    let ada = platform.register("ada").await;
+    let to = async |name: &str| {
+        let change = json!({ "email": format!("{name}@example.com") });
+        ada.patch(ME, change).await
+    };
+    for number in 0..5 {
+        let name = format!("stranger{number}");
+        to(&name).await.must_be(200);
+        // What clients send that know all members changes nothing, and does not count.
+        to(&name).await.must_be(200);
+    }
+    let refused = to("stranger5").await;
+    refused.must_be_problem(429, "rate_limited");
+    assert!(refused.header("retry-after").is_some(), "{refused}");
+    platform.clock.advance(Duration::hours(2));
+    let ada = Customer::log_in(&platform.client(), "stranger4@example.com").await;
+    ada.patch(ME, json!({ "email": ADA })).await.must_be(200);
+    platform.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_is_reset_once_and_every_session_ends() {
     let platform = Platform::start().await;
     let client = platform.client();
