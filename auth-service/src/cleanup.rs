@@ -1,7 +1,8 @@
 //! The job that removes what has ended: sessions with their refresh tokens, refresh tokens used long ago, old failures, what has
 //! expired, revocations that concern nobody any more.
 //!
-//! Every replica runs it. A batch is one short statement that skips what another replica is removing, so nothing waits.
+//! Every replica runs it. A batch is one short statement that skips what another replica is removing, or waits for a batch of that
+//! one where rows cannot be locked.
 
 use std::time::Duration;
 
@@ -35,51 +36,103 @@ pub async fn run(db: Db, clock: Clock, shutdown: CancellationToken) {
         .is_some()
     {
         if let Some(Err(error)) = shutdown.run_until_cancelled(clean_up(&db, clock.now())).await {
-            tracing::warn!(%error, "cleaning up failed; the next time may do better");
+            tracing::warn!(%error, "nothing could be cleaned up; the next time may do better");
         }
     }
 }
 
-async fn clean_up(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
+/// Rows of a table that are removed.
+pub struct Ended {
+    pub table: &'static str,
+    key: &'static str,
+    /// Null of rows that have not ended.
+    pub time: &'static str,
+    /// How long they are kept from then on.
+    pub keep: chrono::Duration,
+    /// Locking a row needs the privilege to update it, which the service does not have where it never does.
+    lock: &'static str,
+}
+
+const fn ended(table: &'static str, key: &'static str, time: &'static str, keep: chrono::Duration) -> Ended {
+    let lock = "FOR UPDATE SKIP LOCKED";
+    Ended {
+        table,
+        key,
+        time,
+        keep,
+        lock,
+    }
+}
+
+impl Ended {
+    const fn never_updated(self) -> Self {
+        Self { lock: "", ..self }
+    }
+}
+
+const AT_ONCE: chrono::Duration = chrono::Duration::zero();
+
+pub const ENDED: [Ended; 15] = [
+    ended("sessions", "id", "idle_expires_at", KEEP_ENDED),
+    ended("refresh_tokens", "token_hash", "used_at", KEEP_USED),
+    ended(
+        "login_attempts",
+        "email_hash",
+        "last_attempt_at",
+        login_attempts::MEMORY,
+    ),
+    ended("passkey_ceremonies", "id", "expires_at", AT_ONCE).never_updated(),
+    ended("pending_logins", "id", "expires_at", AT_ONCE),
+    ended("two_factor_codes", "method_id, asked_by", "expires_at", AT_ONCE),
+    ended("remembered_devices", "token_hash", "expires_at", AT_ONCE),
+    ended(
+        "two_factor_attempts",
+        "user_id",
+        "last_attempt_at",
+        two_factor::attempts::MEMORY,
+    ),
+    ended("api_keys", "id", "expires_at", KEEP_KEYS),
+    ended("revocations", "number", "revoked_at", revocations::KEEP).never_updated(),
+    ended("messages", "id", "ended_at", KEEP_MESSAGES),
+    ended("one_time_tokens", "token_hash", "expires_at", AT_ONCE),
+    ended("social_logins", "state_hash", "expires_at", AT_ONCE),
+    ended("throttles", "key", "ends_at", AT_ONCE),
+    ended("cache_invalidations", "id", "created_at", KEEP_CHANGES).never_updated(),
+];
+
+/// Removes what has ended by `now`. What fails at one table is logged, and the others go on.
+pub async fn clean_up(db: &Db, now: DateTime<Utc>) -> Result<(), ApiError> {
     let mut connection = db.connection().await?;
-    in_batches(&mut connection, &forget_successors(), now - REPEATABLE_FOR).await?;
-    for (table, key, time, before) in [
-        ("sessions", "id", "idle_expires_at", now - KEEP_ENDED),
-        ("refresh_tokens", "token_hash", "used_at", now - KEEP_USED),
-        (
-            "login_attempts",
-            "email_hash",
-            "last_attempt_at",
-            now - login_attempts::MEMORY,
-        ),
-        ("passkey_ceremonies", "id", "expires_at", now),
-        ("pending_logins", "id", "expires_at", now),
-        ("two_factor_codes", "method_id, asked_by", "expires_at", now),
-        ("remembered_devices", "token_hash", "expires_at", now),
-        (
-            "two_factor_attempts",
-            "user_id",
-            "last_attempt_at",
-            now - two_factor::attempts::MEMORY,
-        ),
-        ("api_keys", "id", "expires_at", now - KEEP_KEYS),
-        ("revocations", "number", "revoked_at", now - revocations::KEEP),
-        ("messages", "id", "ended_at", now - KEEP_MESSAGES),
-        ("one_time_tokens", "token_hash", "expires_at", now),
-        ("social_logins", "state_hash", "expires_at", now),
-        ("throttles", "key", "ends_at", now),
-        ("cache_invalidations", "id", "created_at", now - KEEP_CHANGES),
-    ] {
-        if !modules::has_table(&mut connection, table).await? {
-            continue;
-        }
-        let delete_batch = format!(
-            "DELETE FROM {table} WHERE ({key}) IN \
-             (SELECT {key} FROM {table} WHERE {time} < $1 LIMIT {BATCH} FOR UPDATE SKIP LOCKED)"
-        );
-        in_batches(&mut connection, &delete_batch, before).await?;
+    let forgotten = in_batches(&mut connection, &forget_successors(), now - REPEATABLE_FOR).await;
+    warn_of_failure("refresh_tokens", forgotten);
+    for ended in &ENDED {
+        let removed = remove(&mut connection, ended, now).await;
+        warn_of_failure(ended.table, removed);
     }
     Ok(())
+}
+
+fn warn_of_failure(table: &str, done: QueryResult<()>) {
+    if let Err(error) = done {
+        tracing::warn!(table, %error, "cleaning up failed; the next time may do better");
+    }
+}
+
+async fn remove(connection: &mut AsyncPgConnection, ended: &Ended, now: DateTime<Utc>) -> QueryResult<()> {
+    let Ended {
+        table,
+        key,
+        time,
+        keep,
+        lock,
+    } = ended;
+    if !modules::has_table(connection, table).await? {
+        return Ok(());
+    }
+    let delete_batch = format!(
+        "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {time} < $1 LIMIT {BATCH} {lock})"
+    );
+    in_batches(connection, &delete_batch, now - *keep).await
 }
 
 /// They are of use for some seconds only.

@@ -5,7 +5,7 @@
 mod access_tokens;
 mod administration;
 mod api_keys;
-mod cleanup;
+pub mod cleanup;
 pub mod config;
 mod email_verification;
 mod field_keys;

@@ -195,53 +195,52 @@ fn bound(token: &str, text: &str) -> Vec<u8> {
     sha256(&format!("{token}\n{text}"))
 }
 
-/// A live token and whose it is.
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = one_time_tokens, check_for_backend(diesel::pg::Pg))]
-struct Live {
+struct Row {
     user_id: UserId,
     email_hash: Vec<u8>,
+    expires_at: DateTime<Utc>,
 }
 
-/// Whether a token would still work.
-pub async fn is_live(
+async fn find_row(
     connection: &mut AsyncPgConnection,
     purpose: Purpose,
     token: &PresentedToken,
     now: DateTime<Utc>,
-) -> QueryResult<bool> {
-    Ok(find(connection, purpose, token, now).await?.is_some())
-}
-
-async fn find(
-    connection: &mut AsyncPgConnection,
-    purpose: Purpose,
-    token: &PresentedToken,
-    now: DateTime<Utc>,
-) -> QueryResult<Option<Live>> {
+) -> QueryResult<Option<Row>> {
     one_time_tokens::table
         .find(sha256(token.expose()))
         .filter(one_time_tokens::purpose.eq(purpose.name()))
         .filter(one_time_tokens::expires_at.gt(now))
-        .select(Live::as_select())
+        .select(Row::as_select())
         .first(connection)
         .await
         .optional()
 }
 
-/// Whose token this is, while it works; nothing is used up.
-pub async fn user_of(
+/// A token that works, and until when.
+pub struct LiveToken {
+    pub user: User,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Looks at a token, which works under the same conditions as in [`consume`]; nothing is used up.
+pub async fn find(
     connection: &mut AsyncPgConnection,
     keys: &FieldKeys,
     purpose: Purpose,
     token: &PresentedToken,
     now: DateTime<Utc>,
-) -> Result<Option<User>, ApiError> {
-    let Some(live) = find(connection, purpose, token, now).await? else {
+) -> Result<Option<LiveToken>, ApiError> {
+    let Some(row) = find_row(connection, purpose, token, now).await? else {
         return Ok(None);
     };
-    let user = users::queries::find_active(connection, live.user_id).await?;
-    Ok(user.map(|user| user.decrypt(keys)).transpose()?)
+    let user = users::queries::find_active(connection, row.user_id).await?;
+    let user = user.map(|user| user.decrypt(keys)).transpose()?;
+    let user = user.filter(|user| row.email_hash == bound(token.expose(), &user.email));
+    let expires_at = row.expires_at;
+    Ok(user.map(|user| LiveToken { user, expires_at }))
 }
 
 /// Uses a token up. Returns its user, whose row stays locked until the transaction ends, with the e-mail that the token was
@@ -253,11 +252,11 @@ pub async fn consume(
     token: &PresentedToken,
     now: DateTime<Utc>,
 ) -> Result<Option<StoredUser>, ApiError> {
-    let Some(live) = find(connection, purpose, token, now).await? else {
+    let Some(row) = find_row(connection, purpose, token, now).await? else {
         return Ok(None);
     };
     // The user first, as everywhere.
-    let user = users::profile::queries::lock(connection, live.user_id).await?;
+    let user = users::profile::queries::lock(connection, row.user_id).await?;
     let used = diesel::delete(one_time_tokens::table.find(sha256(token.expose())))
         .execute(connection)
         .await?;
@@ -265,7 +264,7 @@ pub async fn consume(
         return Ok(None);
     };
     let email = user.clone().decrypt(keys)?.email;
-    Ok((live.email_hash == bound(token.expose(), &email)).then_some(user))
+    Ok((row.email_hash == bound(token.expose(), &email)).then_some(user))
 }
 
 /// Counts a try of a code, and tells whether it is the right one. Committed on its own, so that no failure takes it back. Tries

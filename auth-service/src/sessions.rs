@@ -141,7 +141,7 @@ impl Client {
 }
 
 /// A device id as it is kept: one that is too long names no device.
-fn device_id(text: &str) -> Option<String> {
+pub fn device_id(text: &str) -> Option<String> {
     let text = text.trim();
     (1..=MAX_DEVICE_ID_LENGTH)
         .contains(&text.len())

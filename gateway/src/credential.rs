@@ -40,11 +40,27 @@ impl<'r> Credential<'r> {
         }
         let cookie = cookie(headers).ok_or_else(missing_token)?;
         if !method.is_safe() && !is_from_our_page(headers, cors) {
-            let detail = "A cookie alone changes nothing, unless `Origin` is the address of this API or an allowed one.";
-            return Err(ApiError::forbidden("origin_not_allowed", detail).denied(Denial::Forbidden));
+            return Err(origin_not_allowed());
         }
         session(cookie)
     }
+}
+
+fn origin_not_allowed() -> ApiError {
+    let detail =
+        "A cookie alone changes nothing, unless `Origin` is the address of this API or an allowed one.";
+    ApiError::forbidden("origin_not_allowed", detail).denied(Denial::Forbidden)
+}
+
+/// Refuses what a page of another site makes a browser send with the cookie of a session, where the service looks at the session
+/// itself. Programs that are no browsers send a cookie without `Origin`.
+pub fn refuse_foreign_page(method: &Method, headers: &HeaderMap, cors: &Cors) -> Result<(), ApiError> {
+    let has_only_cookie = !headers.contains_key(SESSION_HEADER) && cookie(headers).is_some();
+    let is_by_page = headers.contains_key(header::ORIGIN);
+    if !method.is_safe() && has_only_cookie && is_by_page && !is_from_our_page(headers, cors) {
+        return Err(origin_not_allowed());
+    }
+    Ok(())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -55,8 +71,9 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     let fields = headers.get_all(header::COOKIE);
+    // As the services read it: another cookie that is not ASCII must not hide this one.
     let pairs = fields
-        .filter_map(|field| field.to_str().ok())
+        .filter_map(|field| std::str::from_utf8(field.as_bytes()).ok())
         .flat_map(|field| field.split(';'));
     pairs
         .filter_map(|pair| pair.trim().split_once('='))
@@ -127,6 +144,8 @@ mod tests {
         assert_eq!(of(Method::GET, &[cookie, header, token]).unwrap(), "token t");
         assert_eq!(of(Method::GET, &[cookie, header]).unwrap(), "ses_h");
         assert_eq!(of(Method::GET, &[cookie]).unwrap(), "ses_c");
+        let beside = ("cookie", "name=Zoë; session_id=ses_c");
+        assert_eq!(of(Method::GET, &[beside]).unwrap(), "ses_c");
         assert_eq!(of(Method::GET, &[]).unwrap_err(), "missing_token");
         // What is wrong is not made good by another one.
         assert_eq!(

@@ -20,6 +20,7 @@ use shared::trace::Span;
 use shared::{ApiError, Outcome, http_client};
 
 use crate::client_address::{TrustedProxies, network_of};
+use crate::credential;
 use crate::limits::Charges;
 use crate::routes::{self, Access, Service};
 use crate::state::{Gateway, Upstream};
@@ -78,6 +79,10 @@ async fn admit(
     let client = gateway.trusted_proxies.client_of(peer.ip(), request.headers());
     let network = network_of(client);
     gateway.limits.address.charge(&network, charges)?;
+    let path = request.path();
+    if routes::is_of_flowless(path) && routes::is_in_session(path) {
+        credential::refuse_foreign_page(request.method(), request.headers(), &gateway.cors)?;
+    }
     let mut access_token = None;
     match access {
         Access::Public => {}
@@ -283,11 +288,12 @@ async fn attempt(
     }))
 }
 
-/// Whether a request that may have been applied does no harm when it comes again: nothing changes, or the service
+/// Whether a request that may have been applied does no harm when it comes again: nothing changes or is used up, or the service
 /// recognises its key. auth-service takes no keys, but gives for a refresh token that comes twice at once the same answer.
 fn is_repeatable(service: Service, request: &HttpRequest) -> bool {
     let has_key = request.headers().contains_key("idempotency-key");
-    request.method().is_safe() || (has_key && service != Service::Auth) || request.path() == routes::REFRESH
+    let changes_nothing = request.method().is_safe() && !routes::uses_up(request.path());
+    changes_nothing || (has_key && service != Service::Auth) || request.path() == routes::REFRESH
 }
 
 fn worker_client() -> Result<reqwest::Client, ApiError> {

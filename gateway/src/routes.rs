@@ -172,6 +172,30 @@ pub fn is_of_flowless(path: &str) -> bool {
     FLOWLESS.iter().any(|prefix| is_below(prefix, path))
 }
 
+/// Whether a request to a path of Flowless may be made in the session that comes along: all but those that forms send, of ours
+/// and of Apple's, with a credential of their own. Our forms are in pages without a referrer, so their `Origin` is `null`.
+pub fn is_in_session(path: &str) -> bool {
+    !is_callback(path)
+        && !matches!(
+            path,
+            "/auth/verify-email" | "/auth/reset-password" | "/auth/login/link"
+        )
+}
+
+/// Where a provider sends the browser back to.
+fn is_callback(path: &str) -> bool {
+    let rest = ["/api/v1/auth/social/", "/auth/social/"]
+        .iter()
+        .find_map(|prefix| path.strip_prefix(prefix));
+    rest.and_then(|rest| rest.split_once('/'))
+        .is_some_and(|(_, step)| step == "callback")
+}
+
+/// Whether even a GET uses a credential up, so that a second one would be refused.
+pub fn uses_up(path: &str) -> bool {
+    path == "/auth/token/validate" || is_callback(path)
+}
+
 /// The most bytes that a body for `path` may have.
 pub fn max_body_bytes(path: &str) -> usize {
     match path {

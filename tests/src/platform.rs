@@ -344,14 +344,25 @@ impl Platform {
 
     /// Gives the user a role, as an operator would: no operation of the public API does.
     pub async fn grant_role(&self, email: &str, role: Role) -> anyhow::Result<()> {
-        // With what the service itself has: its secrets may have been replaced.
+        let (db, field_keys) = self.as_auth_service()?;
+        auth_service::users::grant_role(&db, &field_keys, email, role).await
+    }
+
+    /// Lets auth-service clean up at once, as it does now and then.
+    pub async fn clean_up(&self) -> anyhow::Result<()> {
+        let (db, _) = self.as_auth_service()?;
+        let done = auth_service::cleanup::clean_up(&db, self.clock.now()).await;
+        done.map_err(shared::ApiError::into_source)
+    }
+
+    /// With what the service itself has: its secrets may have been replaced.
+    fn as_auth_service(&self) -> anyhow::Result<(shared::Db, shared::FieldKeys)> {
         let env = Env::from_pairs(self.environment(Service::Auth.into())?);
         let auth_service::Config {
             mut db, field_keys, ..
         } = auth_service::Config::from_env(env)?;
         db.max_connections = 1;
-        let db = shared::Db::new(auth_service::SCHEMA, &db)?;
-        auth_service::users::grant_role(&db, &field_keys, email, role).await
+        Ok((shared::Db::new(auth_service::SCHEMA, &db)?, field_keys))
     }
 
     /// A connection of the superuser, for looking into any schema.

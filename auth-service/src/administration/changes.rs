@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
 use serde_json::{Map, Value, json};
 use shared::audit::{self, Entry};
@@ -57,7 +58,7 @@ impl Update {
     }
 }
 
-/// All of it or nothing. Who loses a role is logged out everywhere.
+/// All of it or nothing. Who loses a role, or gets one of staff, is logged out everywhere.
 pub async fn update(
     state: &AppState,
     principal: &Principal,
@@ -73,6 +74,7 @@ pub async fn update(
             let locked = queries::lock_for(connection, principal, id, now).await?;
             let before = queries::find(connection, keys, id).await?.user;
             let mut email_verified = before.email_verified;
+            let mut entries = Vec::new();
             if !update.change.is_empty() {
                 let after = users::profile::queries::apply_and_tell(
                     connection,
@@ -87,8 +89,7 @@ pub async fn update(
                 let changed = changed_members(&before, &after)?;
                 if !changed.is_empty() {
                     let entry = Entry::by_user(principal, "user.changed", id);
-                    let entry = entry.change(&(), &json!({ "members": changed }))?;
-                    audit::append(connection, &entry).await?;
+                    entries.push(entry.change(&(), &json!({ "members": changed }))?);
                 }
             }
             if let Some(verified) = update
@@ -97,12 +98,16 @@ pub async fn update(
             {
                 queries::set_email_verified(connection, id, verified.then_some(now), now).await?;
                 let entry = Entry::by_user(principal, "user.email_verified_set", id);
-                audit::append(connection, &entry.change(&email_verified, &verified)?).await?;
+                entries.push(entry.change(&email_verified, &verified)?);
             }
-            let ended = match &update.roles {
-                Some(roles) => change_roles(connection, principal, id, &locked.roles, roles, now).await?,
-                None => 0,
-            };
+            let mut ended = 0;
+            if let Some(roles) = &update.roles {
+                let (sessions, entry) =
+                    change_roles(connection, principal, id, &locked.roles, roles, now).await?;
+                ended = sessions;
+                entries.push(entry);
+            }
+            append_all(connection, &entries).await?;
             Ok((queries::find(connection, keys, id).await?, ended))
         })
         .await?;
@@ -128,7 +133,16 @@ fn members_of(user: &User) -> Result<BTreeMap<String, Value>, ApiError> {
     Ok(members)
 }
 
-/// How many sessions it ends.
+/// After everything that takes a lock: the log's is the last.
+async fn append_all(connection: &mut AsyncPgConnection, entries: &[Entry]) -> QueryResult<()> {
+    for entry in entries {
+        audit::append(connection, entry).await?;
+    }
+    Ok(())
+}
+
+/// How many sessions it ends, and what there is to be told of it. Who gets a role of staff logs in again, with the second factor
+/// that the role may need.
 async fn change_roles(
     connection: &mut AsyncPgConnection,
     principal: &Principal,
@@ -136,15 +150,16 @@ async fn change_roles(
     before: &[Role],
     asked: &[Role],
     now: DateTime<Utc>,
-) -> Result<usize, ApiError> {
+) -> Result<(usize, Entry), ApiError> {
     let of_all = Role::ALL.into_iter();
     let roles: Vec<Role> = of_all.filter(|role| asked.contains(role)).collect();
     check_role_change(principal, id, before, &roles)?;
     queries::set_roles(connection, id, &roles, now).await?;
     let kept = |role: &Role| roles.contains(role);
     let lost: Vec<Role> = before.iter().copied().filter(|role| !kept(role)).collect();
+    let gains_staff = roles.iter().any(|role| role.is_staff() && !before.contains(role));
     let mut ended = 0;
-    if !lost.is_empty() {
+    if !lost.is_empty() || gains_staff {
         ended = sessions::queries::revoke_all(connection, id, None, now).await?;
     }
     if !api_keys::roles_of_programs(&lost).is_empty() {
@@ -152,8 +167,7 @@ async fn change_roles(
     }
     let entry = Entry::by_user(principal, "user.roles_changed", id);
     let entry = entry.change(&json!({ "roles": before }), &json!({ "roles": roles }))?;
-    audit::append(connection, &entry).await?;
-    Ok(ended)
+    Ok((ended, entry))
 }
 
 fn count_ended(sessions: usize) {
@@ -287,10 +301,13 @@ pub async fn create(
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
             sessions::queries::require_live(connection, principal.session_id, now).await?;
             let user = users::handlers::insert(state, connection, &protection, &new, now).await?;
-            audit::append(connection, &Entry::by_user(principal, "user.created", user.id)).await?;
+            let mut entries = vec![Entry::by_user(principal, "user.created", user.id)];
             if user.roles.0 != roles {
-                change_roles(connection, principal, user.id, &user.roles.0, roles, now).await?;
+                let (_, entry) =
+                    change_roles(connection, principal, user.id, &user.roles.0, roles, now).await?;
+                entries.push(entry);
             }
+            append_all(connection, &entries).await?;
             queries::find(connection, &state.field_keys, user.id).await
         })
         .await

@@ -134,7 +134,7 @@ pub struct SetRolesRequest {
 }
 
 /// Gives and takes roles. For `admin`; administrators are made and changed by a `superadmin` only, and nobody changes their own
-/// roles. Who loses one is logged out everywhere at once.
+/// roles. Who loses one, or gets one of staff, is logged out everywhere at once.
 #[utoipa::path(
     tag = "users",
     params(("user_id" = String, Path)),

@@ -15,7 +15,7 @@ use super::input::{Input, session_of};
 use super::reply::{self, ValidSession};
 use crate::instance::{SecretKind, ValidationMode};
 use crate::sessions::cache::Source;
-use crate::sessions::{Client, MAX_USER_AGENT_LENGTH};
+use crate::sessions::{Client, MAX_USER_AGENT_LENGTH, device_id};
 use crate::state::AppState;
 
 pub async fn validate(state: web::Data<AppState>, input: Input) -> Result<HttpResponse, Failure> {
@@ -80,6 +80,15 @@ fn mode(input: &Input, of_instance: ValidationMode) -> Result<ValidationMode, Fa
     Ok(asked.max(of_instance))
 }
 
+/// Whose session is to begin. A backend with its secret asks for somebody else, of whom it tells what it saw; of its own address
+/// the session would tell its user nothing.
+pub fn client_of(input: &Input, secret: Option<SecretKind>) -> Result<Client, Failure> {
+    match secret {
+        Some(SecretKind::Server) => Ok(Signals::of(input)?.into_client()),
+        Some(SecretKind::Browser) | None => Ok(input.client.clone()),
+    }
+}
+
 /// What the backend saw of its client.
 #[derive(Default)]
 struct Signals {
@@ -108,6 +117,17 @@ impl Signals {
             user_agent: text(&["user_agent", "userAgent"])?,
             device_id: text(&["device_id", "deviceId", "device_fingerprint"])?,
         })
+    }
+
+    /// As a session that begins keeps it.
+    fn into_client(self) -> Client {
+        let user_agent = self.user_agent.as_deref();
+        Client {
+            ip: self.ip.map(|ip| ip.to_string()),
+            user_agent: user_agent.map(|text| text.chars().take(MAX_USER_AGENT_LENGTH).collect()),
+            device_id: self.device_id.as_deref().and_then(device_id),
+            ..Client::default()
+        }
     }
 
     /// What is not as it was at the login, where the mode minds.

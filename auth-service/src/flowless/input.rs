@@ -2,6 +2,7 @@
 //! several places.
 
 use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Map, Value};
@@ -136,6 +137,15 @@ impl Input {
     /// The session that the request is made in.
     pub async fn session(&self, state: &AppState) -> Result<Valid, Failure> {
         session_of(state, self.credential()).await
+    }
+
+    /// The same where there need not be one; that it cannot be known whether there is one, is a failure.
+    pub async fn session_if_any(&self, state: &AppState) -> Result<Option<Valid>, Failure> {
+        match self.session(state).await {
+            Ok(valid) => Ok(Some(valid)),
+            Err(Failure(error)) if error.status() == StatusCode::UNAUTHORIZED => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// What the bridge secret is good for: nothing when there is none; 401 when it is a wrong one.

@@ -7,11 +7,13 @@ use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde_json::json;
 
 use super::administration::create_by;
+use super::bridge::client_of;
 use super::failure::Failure;
 use super::input::Input;
 use super::mail::email;
 use super::reply;
 use crate::administration::ADMINISTRATORS;
+use crate::instance::SecretKind;
 use crate::passwords::Password;
 use crate::passwords::authentication::invalid_credentials;
 use crate::sessions::handlers::{end_session, log_in_with_password};
@@ -30,35 +32,40 @@ pub fn configure(config: &mut web::ServiceConfig) {
         .route("/refresh", web::get().to(refresh));
 }
 
-/// An administrator registers somebody else, and stays who they are. Any other session may be there and is not looked at.
+/// An administrator registers somebody else, and stays who they are. Any other session may be there and changes nothing.
 async fn register(state: web::Data<AppState>, input: Input) -> Result<HttpResponse, Failure> {
-    if input.credential().is_some()
-        && let Ok(valid) = input.session(&state).await
+    if let Some(valid) = input.session_if_any(&state).await?
         && valid.principal().has_any(&ADMINISTRATORS)
     {
         return create_by(&state, &valid.principal(), &input).await;
     }
-    begin_registered(&state, &input).await
+    let secret = input.secret(&state).await?;
+    begin_registered(&state, &input, secret).await
 }
 
 /// The same, which the instance may keep for programs that have a bridge secret.
 async fn register_public(state: web::Data<AppState>, input: Input) -> Result<HttpResponse, Failure> {
-    let kind = input.secret(&state).await?;
+    let secret = input.secret(&state).await?;
     let instance = state.instance.snapshot(&state.db).await?;
-    if instance.settings.secret_for_registration && kind.is_none() {
+    if instance.settings.secret_for_registration && secret.is_none() {
         return Err(Failure::invalid_secret());
     }
-    begin_registered(&state, &input).await
+    begin_registered(&state, &input, secret).await
 }
 
 /// What a user is, such as an administrator, is no part of what a registration may say; clients send it all the same.
-async fn begin_registered(state: &AppState, input: &Input) -> Result<HttpResponse, Failure> {
+async fn begin_registered(
+    state: &AppState,
+    input: &Input,
+    secret: Option<SecretKind>,
+) -> Result<HttpResponse, Failure> {
+    let client = client_of(input, secret)?;
     let mut registration = registration(input)?;
     let email = registration.email.clone();
     let password = password(input, &["password"])?;
     registration.password = Some(password.clone());
     let user = register_user(state, registration).await?;
-    match log_in_with_password(state, input.client.clone(), email.as_str(), password).await {
+    match log_in_with_password(state, client, email.as_str(), password).await {
         Ok(login) => Ok(reply::login(&login, "Registration successful")),
         Err(error) if error.code() == "email_not_verified" => Ok(reply::profile(
             &user,
@@ -109,7 +116,7 @@ async fn log_in(state: web::Data<AppState>, input: Input) -> Result<HttpResponse
 
 /// Whoever has no session is logged out already.
 async fn log_out(state: web::Data<AppState>, input: Input) -> Result<HttpResponse, Failure> {
-    if let Ok(valid) = input.session(&state).await {
+    if let Some(valid) = input.session_if_any(&state).await? {
         end_session(&state, valid.session.id).await?;
     }
     let mut answer = reply::done("Logged out successfully");

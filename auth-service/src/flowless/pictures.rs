@@ -25,7 +25,7 @@ async fn set(
 ) -> Result<HttpResponse, Failure> {
     let valid = session_of_request(&state, &request).await?;
     let form = Multipart::new(request.headers(), payload);
-    let uploaded = upload(&state, valid.user.id, form).await?;
+    let uploaded = upload(&state, valid.session.id, form).await?;
     let ratio = uploaded.original_bytes.checked_div(uploaded.kept_bytes.max(1));
     let mut data = reply::user(&uploaded.user);
     let more = json!({
@@ -52,7 +52,7 @@ async fn set(
 
 async fn remove(state: web::Data<AppState>, input: Input) -> Result<HttpResponse, Failure> {
     let valid = input.session(&state).await?;
-    let (_, user) = keep(&state, valid.user.id, None).await?;
+    let (_, user) = keep(&state, valid.session.id, None).await?;
     Ok(reply::profile(
         &user,
         json!({ "message": "Profile picture removed" }),

@@ -4,12 +4,13 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
+use super::bridge::client_of;
 use super::failure::Failure;
 use super::input::{Input, query_member};
 use super::mail::token;
 use super::reply;
 use crate::instance::SecretKind;
-use crate::one_time_tokens::{self, Purpose};
+use crate::one_time_tokens::{self, LiveToken, Purpose};
 use crate::passwordless::{ask_for_link, log_in_by_link};
 use crate::state::AppState;
 use crate::users::Email;
@@ -27,18 +28,24 @@ async fn create_or_use(
     request: HttpRequest,
     input: Input,
 ) -> Result<HttpResponse, Failure> {
+    let secret = input.secret(&state).await?;
     let in_query = query_member(request.query_string(), "token").is_some();
     if in_query || input.text(&["token"])?.is_some() {
-        return use_token(&state, &request, &input).await;
+        return use_token(&state, &request, &input, secret).await;
     }
-    if input.secret(&state).await? != Some(SecretKind::Server) {
+    if secret != Some(SecretKind::Server) {
         return Err(Failure::invalid_secret());
     }
     create(state, input).await
 }
 
-async fn use_token(state: &AppState, request: &HttpRequest, input: &Input) -> Result<HttpResponse, Failure> {
-    let login = log_in_by_link(state, input.client.clone(), &token(request, input)?).await?;
+async fn use_token(
+    state: &AppState,
+    request: &HttpRequest,
+    input: &Input,
+    secret: Option<SecretKind>,
+) -> Result<HttpResponse, Failure> {
+    let login = log_in_by_link(state, client_of(input, secret)?, &token(request, input)?).await?;
     Ok(reply::login(&login, "Login successful"))
 }
 
@@ -67,17 +74,18 @@ async fn validate(
     request: HttpRequest,
     input: Input,
 ) -> Result<HttpResponse, Failure> {
-    if input.secret(&state).await? == Some(SecretKind::Server) {
-        return use_token(&state, &request, &input).await;
+    let secret = input.secret(&state).await?;
+    if secret == Some(SecretKind::Server) {
+        return use_token(&state, &request, &input, secret).await;
     }
     let (token, now) = (token(&request, &input)?, state.clock.now());
-    let user = {
+    let found = {
         let mut connection = state.db.connection().await?;
         let (keys, purpose) = (&state.field_keys, Purpose::LoginLink);
-        one_time_tokens::user_of(&mut connection, keys, purpose, &token, now).await?
+        one_time_tokens::find(&mut connection, keys, purpose, &token, now).await?
     };
-    let user =
-        user.ok_or_else(|| Failure::unauthorized("invalid_login_token", "Invalid or expired token"))?;
+    let LiveToken { user, expires_at } =
+        found.ok_or_else(|| Failure::unauthorized("invalid_login_token", "Invalid or expired token"))?;
     Ok(reply::twice(json!({
         "valid": true,
         "message": "Token is valid",
@@ -88,6 +96,6 @@ async fn validate(
         "tokenType": "login",
         "token_type": "login",
         "token_id": user.id,
-        "expires_at": now + Purpose::LoginLink.lifetime(),
+        "expires_at": expires_at,
     })))
 }

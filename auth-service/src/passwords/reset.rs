@@ -104,8 +104,9 @@ pub async fn validate_password_reset(
 
 pub async fn is_valid(state: &AppState, token: &PresentedToken) -> Result<bool, ApiError> {
     let mut connection = state.db.connection().await?;
-    let now = state.clock.now();
-    Ok(one_time_tokens::is_live(&mut connection, Purpose::PasswordReset, token, now).await?)
+    let (keys, purpose, now) = (&state.field_keys, Purpose::PasswordReset, state.clock.now());
+    let found = one_time_tokens::find(&mut connection, keys, purpose, token, now).await?;
+    Ok(found.is_some())
 }
 
 /// Sets another password, and ends all sessions of the user.
@@ -128,12 +129,12 @@ pub async fn complete_password_reset(
 
 pub async fn complete(state: &AppState, token: &PresentedToken, password: &Password) -> Result<(), ApiError> {
     // A hash is dear: only who has a token that works may have one made.
-    let user = {
+    let found = {
         let mut connection = state.db.connection().await?;
         let (keys, purpose, now) = (&state.field_keys, Purpose::PasswordReset, state.clock.now());
-        one_time_tokens::user_of(&mut connection, keys, purpose, token, now).await?
+        one_time_tokens::find(&mut connection, keys, purpose, token, now).await?
     };
-    let user = user.ok_or_else(invalid_token)?;
+    let user = found.ok_or_else(invalid_token)?.user;
     let hashing = state.hashing.reserve()?;
     hashing
         .check_strength(password, About::new(&user.email, &user.name))

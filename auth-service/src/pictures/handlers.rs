@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::error::Problem;
-use shared::id::{PictureId, UserId};
+use shared::id::{PictureId, SessionId};
 use shared::openapi::{BodyErrors, CommonErrors};
 use shared::{ApiError, Principal, json};
 use utoipa::ToSchema;
@@ -66,7 +66,7 @@ pub async fn set_picture(
     must_be_live(&state, &principal).await?;
     let uploaded = upload(
         &state,
-        principal.user_id,
+        principal.session_id,
         Multipart::new(request.headers(), payload),
     )
     .await?;
@@ -80,7 +80,7 @@ fn url_of(state: &AppState, id: PictureId) -> String {
 }
 
 /// Takes the file out of a form, and makes the user's picture of it.
-pub async fn upload(state: &AppState, user: UserId, form: Multipart) -> Result<Uploaded, ApiError> {
+pub async fn upload(state: &AppState, session: SessionId, form: Multipart) -> Result<Uploaded, ApiError> {
     // Before the file is read: each takes memory, and then some more.
     let place = state.pictures.try_acquire().map_err(|_| {
         let detail = "Too many pictures are being worked on. Try again shortly.";
@@ -92,7 +92,7 @@ pub async fn upload(state: &AppState, user: UserId, form: Multipart) -> Result<U
     drop(place);
     let picture = made.map_err(ApiError::internal)?.map_err(refused)?;
     let kept_bytes = picture.content.len();
-    let (url, user) = keep(state, user, Some(&picture)).await?;
+    let (url, user) = keep(state, session, Some(&picture)).await?;
     Ok(Uploaded {
         url,
         user,
@@ -101,10 +101,10 @@ pub async fn upload(state: &AppState, user: UserId, form: Multipart) -> Result<U
     })
 }
 
-/// Sets or removes the picture, and tells so in the profile.
+/// Sets or removes the picture of a session's user, and tells so in the profile.
 pub async fn keep(
     state: &AppState,
-    user: UserId,
+    session: SessionId,
     picture: Option<&Picture>,
 ) -> Result<(String, User), ApiError> {
     let (id, now, keys) = (PictureId::new(), state.clock.now(), &state.field_keys);
@@ -115,7 +115,12 @@ pub async fn keep(
         .db
         .transaction("keep_picture", async |connection| {
             let protection = field_keys::queries::begin_writing(connection, keys).await?;
-            let user = profile::queries::lock(connection, user).await?;
+            // Again: a file takes a while to arrive.
+            sessions::queries::require_live(connection, session, now).await?;
+            let session = sessions::queries::find_live(connection, session, now)
+                .await?
+                .ok_or_else(sessions::session_revoked)?;
+            let user = profile::queries::lock(connection, session.user_id).await?;
             let user = user.ok_or_else(sessions::session_revoked)?;
             match picture {
                 Some(picture) => queries::set(connection, user.id, id, picture, now).await?,
@@ -186,7 +191,7 @@ pub async fn remove_picture(
     principal: Principal,
 ) -> Result<HttpResponse, ApiError> {
     must_be_live(&state, &principal).await?;
-    keep(&state, principal.user_id, None).await?;
+    keep(&state, principal.session_id, None).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

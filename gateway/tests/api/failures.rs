@@ -107,6 +107,27 @@ async fn a_key_makes_nothing_repeatable_that_knows_no_keys() {
 }
 
 #[tokio::test]
+async fn what_uses_a_credential_up_is_not_repeated_although_it_is_a_get() {
+    for (path, sent) in [
+        ("/auth/token/validate", 1),
+        ("/auth/social/google/callback", 1),
+        ("/api/v1/auth/social/google/callback", 1),
+        ("/auth/social/providers", 2),
+    ] {
+        let auth = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stack = Stack::with(Settings {
+            auth_url: Some(format!("http://{}", auth.local_addr().unwrap())),
+            ..Settings::default()
+        })
+        .await;
+        let requests = hang_up(auth, path);
+        let answer = stack.request("GET", path).send().await.unwrap();
+        assert_eq!(problem(answer).await.0, 503, "{path}");
+        assert_eq!(requests.await.unwrap(), sent, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_kept_connection_that_breaks_is_replaced_by_a_new_one() {
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
     let accounts = TcpListener::bind("127.0.0.1:0").await.unwrap();

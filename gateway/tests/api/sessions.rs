@@ -167,6 +167,54 @@ async fn a_session_reaches_services_as_an_access_token_and_as_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_site_does_nothing_in_a_session_of_flowless() {
+    let app = "https://app.example.com";
+    let stack = Stack::with(Settings {
+        cors_origins: vec![app.to_owned()],
+        ..Settings::default()
+    })
+    .await;
+    let ours = format!("http://{}", stack.address);
+    let with_cookie = |method: &str, path: &str, origin: Option<&str>| {
+        let request = stack.request(method, path).header("Cookie", "session_id=ses_ada");
+        match origin {
+            Some(origin) => request.header("Origin", origin),
+            None => request,
+        }
+    };
+    for origin in ["https://evil.example.com", "null"] {
+        for (method, path) in [
+            ("POST", "/auth/logout"),
+            ("POST", "/auth/register"),
+            ("PUT", "/auth/user/me"),
+            ("DELETE", "/auth/profile/picture"),
+        ] {
+            let forged = with_cookie(method, path, Some(origin));
+            refused(forged, 403, "origin_not_allowed").await;
+        }
+        for (method, path) in [
+            ("GET", "/auth/user/me"),
+            ("POST", "/auth/social/apple/callback"),
+            ("POST", "/api/v1/auth/social/apple/callback"),
+            ("POST", "/auth/verify-email"),
+            ("POST", "/auth/reset-password"),
+            ("POST", "/auth/login/link"),
+        ] {
+            let answer = with_cookie(method, path, Some(origin)).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{method} {path}");
+        }
+        let by_header = with_cookie("POST", "/auth/logout", Some(origin)).header("X-Session-ID", "ses_ada");
+        assert_eq!(by_header.send().await.unwrap().status(), 200);
+        let without_session = stack.request("POST", "/auth/login").header("Origin", origin);
+        assert_eq!(without_session.send().await.unwrap().status(), 200);
+    }
+    for origin in [None, Some(app), Some(ours.as_str())] {
+        let answer = with_cookie("POST", "/auth/logout", origin).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{origin:?}");
+    }
+}
+
+#[tokio::test]
 async fn many_requests_with_one_session_ask_once_and_again_before_the_token_expires() {
     let (stack, service, _guard) = stack().await;
     let ask = async || {

@@ -111,9 +111,18 @@ async fn a_verification_expires_and_proves_nothing_about_another_email() {
         .must_be_problem(422, "invalid_verification_token");
 
     let token = token_of(&platform, ASK_VERIFICATION, "email_verification").await;
+    let of_reset = token_of(&platform, ASK_RESET, "password_reset").await;
+    let of_link = token_of(&platform, ASK_LINK, "login_link").await;
+    let works = async || {
+        let looked = client.post(VALIDATE_RESET, json!({ "token": of_reset })).await;
+        let link = client.get(&format!("/auth/token/validate?token={of_link}")).await;
+        (looked.must_be(200)["valid"] == true, link.status)
+    };
+    assert_eq!(works().await, (true, 200));
     let ada = ada.log_in_again().await;
     let change = json!({ "email": "ada.l@example.com" });
     ada.patch(ME, change).await.must_be(200);
+    assert_eq!(works().await, (false, 401));
     verify(&token)
         .await
         .must_be_problem(422, "invalid_verification_token");
@@ -124,6 +133,29 @@ async fn a_verification_expires_and_proves_nothing_about_another_email() {
         .await;
     let user = verify(&mail.token()).await.must_be(200);
     assert_eq!(user["user"]["email_verified"], true);
+    platform.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_has_mail_sent_to_one_stranger_after_the_other() {
+    let platform = Platform::start().await;
+    let ada = platform.register("ada").await;
+    let to = async |name: &str| {
+        let change = json!({ "email": format!("{name}@example.com") });
+        ada.patch(ME, change).await
+    };
+    for number in 0..5 {
+        let name = format!("stranger{number}");
+        to(&name).await.must_be(200);
+        // What clients send that know all members changes nothing, and does not count.
+        to(&name).await.must_be(200);
+    }
+    let refused = to("stranger5").await;
+    refused.must_be_problem(429, "rate_limited");
+    assert!(refused.header("retry-after").is_some(), "{refused}");
+    platform.clock.advance(Duration::hours(2));
+    let ada = Customer::log_in(&platform.client(), "stranger4@example.com").await;
+    ada.patch(ME, json!({ "email": ADA })).await.must_be(200);
     platform.stop().await.unwrap();
 }
 

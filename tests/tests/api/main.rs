@@ -12,6 +12,7 @@ mod administration;
 mod api_keys;
 mod audit_log;
 mod auth;
+mod cleanup;
 mod concurrency;
 mod enumeration;
 mod events;

@@ -10,12 +10,20 @@ use shared::{ApiError, Json, Principal};
 
 use super::{Change, Profile, queries};
 use crate::state::AppState;
+use crate::throttles::Limit;
 use crate::users::User;
 use crate::users::handlers::UserResponse;
-use crate::{field_keys, sessions};
+use crate::{field_keys, sessions, throttles};
 
 /// How long after a login the e-mail can be changed: a session that somebody found open must not become theirs.
 const EMAIL_CHANGE_AFTER_LOGIN: Duration = Duration::hours(1);
+
+/// Each sends a mail to an e-mail that may be a stranger's.
+const EMAIL_CHANGES: Limit = Limit {
+    name: "change of e-mail",
+    uses: 5,
+    window: Duration::hours(1),
+};
 
 /// Changes the user's own name, user name, e-mail or profile: what is absent stays as it is, what is null is removed.
 #[utoipa::path(
@@ -48,6 +56,8 @@ pub async fn change_user(state: &AppState, session: SessionId, change: &Change) 
         .db
         .transaction("change_user", async |connection| {
             let protection = field_keys::queries::begin_writing(connection, &state.field_keys).await?;
+            // The lock first: a ban, or another end of the session, that this waits for must be seen.
+            sessions::queries::require_live(connection, session, now).await?;
             let session = sessions::queries::find_live(connection, session, now)
                 .await?
                 .ok_or_else(sessions::session_revoked)?;
@@ -58,6 +68,14 @@ pub async fn change_user(state: &AppState, session: SessionId, change: &Change) 
             let user = user
                 .ok_or_else(sessions::session_revoked)?
                 .decrypt(&state.field_keys)?;
+            if change
+                .email
+                .as_ref()
+                .is_some_and(|email| email.as_str() != user.email)
+            {
+                let (keys, whom) = (&state.field_keys, user.id.to_string());
+                throttles::admit(connection, keys, EMAIL_CHANGES, &whom, now).await?;
+            }
             queries::apply_and_tell(connection, &protection, &state.field_keys, user, change, now).await
         })
         .await?;

@@ -116,6 +116,24 @@ async fn a_registration_that_is_wrong_is_told_in_the_words_that_clients_show() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_told_to_be_logged_out_whose_session_could_not_be_looked_at() {
+    let platform = start().await;
+    let program = Program::new(&platform).in_session("ses_somebodys");
+    program.post("/auth/logout", json!({})).await.must_be(200);
+    let sql = platform.sql().await;
+    sql.batch_execute("REVOKE SELECT ON auth.sessions FROM auth_runtime")
+        .await
+        .unwrap();
+    let other = Program::new(&platform).in_session("ses_somebody_elses");
+    let body = json!({ "email": "ada@example.com", "password": PASSWORD, "name": "Ada" });
+    for (path, body) in [("/auth/logout", json!({})), ("/auth/register", body)] {
+        let answer = other.post(path, body).await;
+        assert_eq!(answer.status, 500, "{path}: {answer}");
+    }
+    platform.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_who_want_one_user_name_at_once_one_gets_it() {
     let platform = start().await;
     let program = Program::new(&platform);

@@ -1,5 +1,6 @@
 //! Rows 1.3, 1.4 and 1.6 of the contract: what begins with a mail, by all of its names.
 
+use chrono::{DateTime, Duration, Utc};
 use platform::client::PASSWORD;
 use platform::{Platform, Service};
 use reqwest::Method;
@@ -196,6 +197,8 @@ async fn a_link_logs_in_and_who_asks_for_it_never_sees_the_token() {
         "Invalid or missing X-Bridge-Secret header",
     );
     let token = token_of(&platform, &backend, login, by_identifier, "login_link").await;
+    let asked = platform.clock.now();
+    platform.clock.advance(Duration::minutes(1));
     // Looking does not use it up.
     for answer in [
         program.get(&format!("{validate}?token={token}")).await,
@@ -206,9 +209,9 @@ async fn a_link_logs_in_and_who_asks_for_it_never_sees_the_token() {
             (&body["valid"], &body["user"]["email"]),
             (&json!(true), &json!(ADA))
         );
-        assert!(
-            body["tokenType"].is_string() && body["token_id"].is_string() && body["expires_at"].is_string()
-        );
+        assert!(body["tokenType"].is_string() && body["token_id"].is_string());
+        let expires_at: DateTime<Utc> = text(&body["expires_at"]).parse().unwrap();
+        assert!(expires_at < asked + Duration::minutes(10), "{body}");
     }
     let answer = program.post(login, json!({ "token": token })).await.must_be(200);
     let me = program
@@ -221,10 +224,23 @@ async fn a_link_logs_in_and_who_asks_for_it_never_sees_the_token() {
 
     let token = token_of(&platform, &program, create, by_email, "login_link").await;
     let answer = backend
-        .post(validate, json!({ "token": token }))
+        .post(
+            validate,
+            json!({ "token": token, "ip": "192.0.2.7", "user_agent": "Phone" }),
+        )
         .await
         .must_be(200);
-    assert!(text(&answer["sessionId"]).starts_with("ses_"), "{answer}");
+    let session = text(&answer["sessionId"]);
+    assert!(session.starts_with("ses_"), "{answer}");
+    let ours = json!({ "session_id": session, "validation_mode": "ADVANCED", "ip": "192.0.2.7", "user_agent": "Phone" });
+    backend
+        .post("/auth/bridge/validate", ours.clone())
+        .await
+        .must_be(200);
+    let mut other = ours;
+    other["ip"] = json!("192.0.2.8");
+    let refused = backend.post("/auth/bridge/validate", other).await;
+    must_fail(&refused, 401, "IP address mismatch");
     let used = program.get(&format!("{validate}?token={token}")).await;
     must_fail(&used, 401, "Invalid or expired token");
     platform.stop().await.unwrap();
