@@ -60,7 +60,7 @@ const OF_AUTHENTICATION: [(&str, &str); 3] = [
     (
         "403",
         "`insufficient_scope`, `login_required`: not with this API key or client; `address_not_allowed`; `origin_not_allowed`: a cookie \
-         from another site",
+         from another site; `transfer_not_authorized`: not with a token for one transfer",
     ),
     (
         "503",

@@ -74,7 +74,11 @@ async fn a_passkey_logs_in_without_a_name_and_counts_as_two_factors() {
         .await
         .must_be_problem(404, "not_found");
     let login = login_answer(&client, &mut phone).await;
-    remove(&ada).await.must_be(204);
+    // With the password alone nobody takes away what is two factors.
+    remove(&ada)
+        .await
+        .must_be_problem(401, "insufficient_user_authentication");
+    remove(&again).await.must_be(204);
     client
         .post(LOGIN, login)
         .await
@@ -162,15 +166,12 @@ async fn an_authenticator_that_is_copied_elsewhere_or_does_not_know_its_user_is_
         .post(LOGIN, stranger)
         .await
         .must_be_problem(401, "invalid_passkey");
-    attempt(&mut phone).await.must_be(200);
+    let login = attempt(&mut phone).await.must_be(200);
 
+    let sure = Customer::from_login(&client, &ada.email, &login);
     let mut careless = Authenticator::new(ORIGIN).unwrap();
     careless.verifies_user = false;
-    let young = ada
-        .post("/api/v1/auth/step-up", json!({ "password": PASSWORD }))
-        .await;
-    let young = ada.with_token(&text_of(&young.must_be(200), "access_token"));
-    register(&young, &mut careless)
+    register(&sure, &mut careless)
         .await
         .must_be_problem(422, "wrong_passkey");
     platform.stop().await.unwrap();
