@@ -39,10 +39,10 @@ async fn every_proxied_answer_tells_the_limits() {
         text(&answer, "ratelimit-policy"),
         r#""address";q=600;w=60, "login";q=30;w=60"#
     );
-    assert_eq!(
-        text(&answer, "ratelimit"),
-        r#""address";r=598;t=1, "login";r=29;t=2"#
-    );
+    // One more is allowed again each tenth of a second, which a busy machine may have taken.
+    let told = text(&answer, "ratelimit");
+    let expected = [598, 599].map(|left| format!(r#""address";r={left};t=1, "login";r=29;t=2"#));
+    assert!(expected.contains(&told), "{told}");
 }
 
 #[tokio::test]
