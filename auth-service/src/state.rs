@@ -1,5 +1,7 @@
 //! What every handler may use.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use shared::{Clock, Db, FieldKeys, Redis};
 use tokio::runtime::Handle;
@@ -37,7 +39,7 @@ pub struct AppState {
     /// Places for pictures that are worked on at once.
     pub pictures: Semaphore,
     pub email_verification: Requirement,
-    pub session_cache: SessionCache,
+    pub session_cache: Arc<SessionCache>,
     pub instance: Instance,
     runtime: Handle,
     tasks: TaskTracker,
@@ -62,7 +64,7 @@ impl AppState {
             social: Social::new(&config.social)?,
             pictures: Semaphore::new(PICTURES_AT_ONCE),
             email_verification: config.email_verification,
-            session_cache: SessionCache::new(clock, keys, redis),
+            session_cache: Arc::new(SessionCache::new(clock, keys, redis)),
             instance: Instance::new(&config.bridge_secrets),
             runtime: Handle::current(),
             tasks,

@@ -12,12 +12,11 @@ pub mod queries;
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use diesel::deserialize::{FromSql, FromSqlRow};
-use diesel::dsl::sql;
-use diesel::expression::{AsExpression, SqlLiteral};
+use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
 use diesel::prelude::*;
 use diesel::serialize::{Output, ToSql};
-use diesel::sql_types::{Array, Bool, Nullable, Text};
+use diesel::sql_types::{Array, Nullable, Text, Uuid};
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -53,6 +52,11 @@ pub struct User {
     pub updated_at: DateTime<Utc>,
 }
 
+diesel::define_sql_function! {
+    /// Whether a user has a second factor or a passkey.
+    fn has_second_factor(user_id: Uuid) -> Bool;
+}
+
 /// A user as the database has it. The plaintext is there only of users whom a version from before field encryption knows.
 #[derive(Clone, Queryable, Selectable)]
 #[diesel(table_name = users, check_for_backend(Pg))]
@@ -70,8 +74,7 @@ pub struct StoredUser {
     updated_at: DateTime<Utc>,
     /// Whether somebody knows a password that logs in.
     pub has_password: bool,
-    #[diesel(select_expression = sql::<Bool>("has_second_factor(users.id)"))]
-    #[diesel(select_expression_type = SqlLiteral<Bool>)]
+    #[diesel(select_expression = has_second_factor(users::id))]
     pub two_factor: bool,
 }
 

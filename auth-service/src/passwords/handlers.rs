@@ -89,7 +89,7 @@ pub async fn change(
             if !changed {
                 return Ok(None);
             }
-            let revoked = sessions::queries::revoke_others(connection, user.id, own, now).await?;
+            let revoked = sessions::queries::revoke_all(connection, user.id, Some(own), now).await?;
             login_attempts::forget(connection, &attempts).await?;
             one_time_tokens::forget(connection, user.id, Purpose::PasswordReset).await?;
             let (channel, content) = (Channel::Email, Content::PasswordChanged);

@@ -9,7 +9,7 @@
 //! once, and nobody waits for it or fails with it.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration as StdDuration, Instant};
 
 use chrono::{DateTime, Duration, Utc};
@@ -58,7 +58,7 @@ pub type Xid = i64;
 /// Something as it was in a snapshot.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Entry<T> {
-    value: T,
+    value: Arc<T>,
     /// Every transaction before this one had ended.
     as_of: Xid,
     read_at: DateTime<Utc>,
@@ -114,7 +114,7 @@ impl SessionCache {
     }
 
     /// The session with this hash, if it is known and nothing has happened to it since.
-    pub async fn session(&self, hash: &[u8; 32]) -> Option<(Session, Source)> {
+    pub async fn session(&self, hash: &[u8; 32]) -> Option<(Arc<Session>, Source)> {
         let usable = |entry: &Entry<Session>| self.is_usable(hash, entry, SESSION_LIFETIME);
         if let Some(entry) = self.sessions.get(hash).filter(usable) {
             return Some((entry.value, Source::Memory));
@@ -124,7 +124,7 @@ impl SessionCache {
         Some((entry.value, Source::Redis))
     }
 
-    pub async fn user(&self, id: UserId) -> Option<(User, Source)> {
+    pub async fn user(&self, id: UserId) -> Option<(Arc<User>, Source)> {
         let id = id.uuid();
         let usable = |entry: &Entry<User>| self.is_usable(id.as_bytes(), entry, USER_LIFETIME);
         if let Some(entry) = self.users.get(&id).filter(usable) {
@@ -136,25 +136,25 @@ impl SessionCache {
     }
 
     /// Keeps what was read in a snapshot before which every transaction below `as_of` had ended.
-    pub async fn keep(&self, hash: &[u8; 32], session: &Session, user: &User, as_of: Xid) {
-        let read_at = self.clock.now();
-        let session = Entry {
-            value: session.clone(),
+    pub fn keep_session(self: &Arc<Self>, hash: &[u8; 32], session: &Arc<Session>, as_of: Xid) {
+        let entry = self.entry(session, as_of);
+        self.sessions.insert(*hash, entry.clone());
+        self.share(SESSION, hex(hash), entry, SESSION_LIFETIME);
+    }
+
+    /// The same of a user.
+    pub fn keep_user(self: &Arc<Self>, user: &Arc<User>, as_of: Xid) {
+        let (id, entry) = (user.id.uuid(), self.entry(user, as_of));
+        self.users.insert(id, entry.clone());
+        self.share(USER, id.to_string(), entry, USER_LIFETIME);
+    }
+
+    fn entry<T>(&self, value: &Arc<T>, as_of: Xid) -> Entry<T> {
+        Entry {
+            value: Arc::clone(value),
             as_of,
-            read_at,
-        };
-        let user = Entry {
-            value: user.clone(),
-            as_of,
-            read_at,
-        };
-        let (session_key, user_key) = (hex(hash), user.value.id.uuid().to_string());
-        tokio::join!(
-            self.write(SESSION, &session_key, &session, SESSION_LIFETIME),
-            self.write(USER, &user_key, &user, USER_LIFETIME),
-        );
-        self.sessions.insert(*hash, session);
-        self.users.insert(user.value.id.uuid(), user);
+            read_at: self.clock.now(),
+        }
     }
 
     fn is_usable<T>(&self, key: &[u8], entry: &Entry<T>, lifetime: Duration) -> bool {
@@ -254,6 +254,17 @@ impl SessionCache {
         let sealed = sealed.try_into().ok()?;
         let text = self.keys.decrypt(column, row_of(key), &sealed).ok()?;
         serde_json::from_str(&text).ok()
+    }
+
+    /// Has it written to Redis, for other replicas; whoever asked is answered meanwhile.
+    fn share<T: Serialize>(self: &Arc<Self>, column: Column, key: String, entry: Entry<T>, lifetime: Duration)
+    where
+        T: Send + Sync + 'static,
+    {
+        if self.redis.is_some() {
+            let cache = Arc::clone(self);
+            tokio::spawn(async move { cache.write(column, &key, &entry, lifetime).await });
+        }
     }
 
     async fn write<T: Serialize>(&self, column: Column, key: &str, entry: &Entry<T>, lifetime: Duration) {

@@ -18,6 +18,14 @@ use crate::users::StoredUser;
 /// More sessions than anybody has devices.
 const MAX_LISTED: i64 = 200;
 
+/// Whether a session has not come to its end.
+#[diesel::dsl::auto_type]
+pub fn goes_on(now: DateTime<Utc>) -> _ {
+    sessions::revoked_at
+        .is_null()
+        .and(sessions::idle_expires_at.gt(now))
+}
+
 /// A session that is about to begin.
 pub struct NewSession {
     pub id: SessionId,
@@ -144,8 +152,7 @@ pub async fn list_live(
 ) -> QueryResult<Vec<StoredSession>> {
     sessions::table
         .filter(sessions::user_id.eq(user_id))
-        .filter(sessions::revoked_at.is_null())
-        .filter(sessions::idle_expires_at.gt(now))
+        .filter(goes_on(now))
         .order((sessions::last_used_at.desc(), sessions::id.desc()))
         .limit(MAX_LISTED)
         .select(StoredSession::as_select())
@@ -161,10 +168,7 @@ pub async fn note_use(
 ) -> QueryResult<()> {
     session.last_used_at = now;
     session.idle_expires_at = idle_expiry(session.expires_at, now);
-    let live = sessions::table
-        .find(session.id)
-        .filter(sessions::revoked_at.is_null())
-        .filter(sessions::idle_expires_at.gt(now));
+    let live = sessions::table.find(session.id).filter(goes_on(now));
     diesel::update(live)
         .set((
             sessions::last_used_at.eq(session.last_used_at),
@@ -184,8 +188,7 @@ pub async fn find_live(
     sessions::table
         .inner_join(users::table)
         .filter(sessions::id.eq(id))
-        .filter(sessions::revoked_at.is_null())
-        .filter(sessions::idle_expires_at.gt(now))
+        .filter(goes_on(now))
         .filter(users::status.eq("active"))
         .select(LiveSession::as_select())
         .first(connection)
@@ -202,8 +205,7 @@ pub async fn find_live_user(
     sessions::table
         .inner_join(users::table)
         .filter(sessions::id.eq(id))
-        .filter(sessions::revoked_at.is_null())
-        .filter(sessions::idle_expires_at.gt(now))
+        .filter(goes_on(now))
         .filter(users::status.eq("active"))
         .select(StoredUser::as_select())
         .first(connection)
@@ -241,8 +243,7 @@ pub async fn lock_live(
 ) -> QueryResult<Option<LiveSession>> {
     sessions::table
         .find(id)
-        .filter(sessions::revoked_at.is_null())
-        .filter(sessions::idle_expires_at.gt(now))
+        .filter(goes_on(now))
         .select(LiveSession::as_select())
         .for_no_key_update()
         .first(connection)
@@ -287,8 +288,7 @@ pub async fn lock_live_by_refresh_token(
         .single_value();
     sessions::table
         .filter(sessions::id.nullable().eq(session_of_token))
-        .filter(sessions::revoked_at.is_null())
-        .filter(sessions::idle_expires_at.gt(now))
+        .filter(goes_on(now))
         .select(LiveSession::as_select())
         .for_no_key_update()
         .first(connection)
@@ -356,10 +356,7 @@ pub async fn revoke(
     id: SessionId,
     now: DateTime<Utc>,
 ) -> QueryResult<bool> {
-    let live = sessions::table
-        .find(id)
-        .filter(sessions::revoked_at.is_null())
-        .filter(sessions::idle_expires_at.gt(now));
+    let live = sessions::table.find(id).filter(goes_on(now));
     let rows = diesel::update(live)
         .set(sessions::revoked_at.eq(now))
         .execute(connection)
@@ -377,8 +374,7 @@ pub async fn revoke_own(
     let live = sessions::table
         .find(id)
         .filter(sessions::user_id.eq(user_id))
-        .filter(sessions::revoked_at.is_null())
-        .filter(sessions::idle_expires_at.gt(now));
+        .filter(goes_on(now));
     let rows = diesel::update(live)
         .set(sessions::revoked_at.eq(now))
         .execute(connection)
@@ -397,26 +393,8 @@ pub async fn revoke_all(
     let live = sessions::table
         .filter(sessions::user_id.eq(user_id))
         .filter(sessions::id.ne(kept))
-        .filter(sessions::revoked_at.is_null())
-        .filter(sessions::idle_expires_at.gt(now));
+        .filter(goes_on(now));
     diesel::update(live)
-        .set(sessions::revoked_at.eq(now))
-        .execute(connection)
-        .await
-}
-
-/// Ends all sessions of a user but one.
-pub async fn revoke_others(
-    connection: &mut AsyncPgConnection,
-    user_id: UserId,
-    kept: SessionId,
-    now: DateTime<Utc>,
-) -> QueryResult<usize> {
-    let others = sessions::table
-        .filter(sessions::user_id.eq(user_id))
-        .filter(sessions::id.ne(kept))
-        .filter(sessions::revoked_at.is_null());
-    diesel::update(others)
         .set(sessions::revoked_at.eq(now))
         .execute(connection)
         .await

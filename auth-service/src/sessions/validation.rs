@@ -1,6 +1,8 @@
 //! Is this the credential of a session that goes on, and whose? Asked for every request of programs that keep sessions rather
 //! than access tokens, so the answer comes from the cache where it can.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Duration, Utc};
 use diesel::expression::{AppearsOnTable, ValidGrouping};
 use diesel::pg::Pg;
@@ -8,6 +10,7 @@ use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
+use shared::id::UserId;
 use shared::{ApiError, Principal};
 
 use super::cache::{Source, Xid};
@@ -35,8 +38,8 @@ impl PresentedSession {
 
 /// A session that goes on.
 pub struct Valid {
-    pub session: Session,
-    pub user: User,
+    pub session: Arc<Session>,
+    pub user: Arc<User>,
     pub source: Source,
 }
 
@@ -65,56 +68,75 @@ impl Valid {
 /// The session and its user, unless either has come to its end.
 pub async fn validate(state: &AppState, presented: &PresentedSession) -> Result<Option<Valid>, ApiError> {
     let now = state.clock.now();
-    if let Some((session, one)) = state.session_cache.session(&presented.0).await
-        && let Some((user, other)) = state.session_cache.user(session.user_id).await
-    {
-        let source = one.max(other);
-        metrics::counter!("auth_session_checks_total", "source" => source.name()).increment(1);
-        return Ok((session.idle_expires_at > now).then_some(Valid {
-            session,
-            user,
-            source,
-        }));
-    }
-    metrics::counter!("auth_session_checks_total", "source" => Source::Database.name()).increment(1);
-    let Some((session, user, as_of)) = look_up(state, presented, now).await? else {
+    let Some((session, of_session)) = session(state, presented, now).await? else {
+        count(Source::Database);
         return Ok(None);
     };
-    state
-        .session_cache
-        .keep(&presented.0, &session, &user, as_of)
-        .await;
-    Ok(Some(Valid {
+    let Some((user, of_user)) = user(state, session.user_id).await? else {
+        count(Source::Database);
+        return Ok(None);
+    };
+    let source = of_session.max(of_user);
+    count(source);
+    Ok((session.idle_expires_at > now).then_some(Valid {
         session,
         user,
-        source: Source::Database,
+        source,
     }))
 }
 
-async fn look_up(
+fn count(source: Source) {
+    metrics::counter!("auth_session_checks_total", "source" => source.name()).increment(1);
+}
+
+async fn session(
     state: &AppState,
     presented: &PresentedSession,
     now: DateTime<Utc>,
-) -> Result<Option<(Session, User, Xid)>, ApiError> {
+) -> Result<Option<(Arc<Session>, Source)>, ApiError> {
+    if let Some(known) = state.session_cache.session(&presented.0).await {
+        return Ok(Some(known));
+    }
     let mut connection = state.db.connection().await?;
-    let found: Option<(StoredSession, StoredUser, Xid)> = sessions::table
-        .inner_join(users::table)
+    let found: Option<(StoredSession, Xid)> = sessions::table
         .filter(sessions::secret_hash.eq(presented.0.as_slice()))
-        .filter(sessions::revoked_at.is_null())
-        .filter(sessions::idle_expires_at.gt(now))
-        .filter(users::status.eq("active"))
-        .select((StoredSession::as_select(), StoredUser::as_select(), OldestRunning))
+        .filter(queries::goes_on(now))
+        .select((StoredSession::as_select(), OldestRunning))
         .first(&mut connection)
         .await
         .optional()?;
-    let Some((session, user, as_of)) = found else {
+    let Some((session, as_of)) = found else {
         return Ok(None);
     };
     let mut session = session.decrypt(&state.field_keys)?;
     if now - session.last_used_at > USE_NOTED_EVERY {
         queries::note_use(&mut connection, &mut session, now).await?;
     }
-    Ok(Some((session, user.decrypt(&state.field_keys)?, as_of)))
+    drop(connection);
+    let session = Arc::new(session);
+    state.session_cache.keep_session(&presented.0, &session, as_of);
+    Ok(Some((session, Source::Database)))
+}
+
+async fn user(state: &AppState, id: UserId) -> Result<Option<(Arc<User>, Source)>, ApiError> {
+    if let Some(known) = state.session_cache.user(id).await {
+        return Ok(Some(known));
+    }
+    let mut connection = state.db.connection().await?;
+    let found: Option<(StoredUser, Xid)> = users::table
+        .find(id)
+        .filter(users::status.eq("active"))
+        .select((StoredUser::as_select(), OldestRunning))
+        .first(&mut connection)
+        .await
+        .optional()?;
+    drop(connection);
+    let Some((user, as_of)) = found else {
+        return Ok(None);
+    };
+    let user = Arc::new(user.decrypt(&state.field_keys)?);
+    state.session_cache.keep_user(&user, as_of);
+    Ok(Some((user, Source::Database)))
 }
 
 /// The oldest transaction that the snapshot may not have seen, as an expression of its own: with `diesel::dsl::sql`, PostgreSQL would
