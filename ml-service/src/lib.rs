@@ -6,7 +6,9 @@
 
 pub mod account_state;
 pub mod config;
+pub mod expression;
 pub mod observation;
+pub mod pattern;
 pub mod routes;
 pub mod rule;
 pub mod schema;

@@ -7,12 +7,16 @@
 
 pub mod book;
 pub mod queries;
+pub mod written;
 
+use chrono::{Datelike, Timelike};
 use serde::Deserialize;
 use shared::Currency;
 use shared::clients::ml::{Decision, Reason, ScoreRequest};
 
 use crate::account_state::AccountState;
+use crate::expression::{Facts, Fraction, Value, Variable};
+use written::ParsedRule;
 
 /// The scale ends here, however many points the rules add up to.
 pub const MAX_SCORE: u16 = 1000;
@@ -48,6 +52,7 @@ pub enum Condition {
     AmountLargeForNewAccount(AmountLargeForNewAccount),
     Velocity(Velocity),
     NewCounterpartyLarge(NewCounterpartyLarge),
+    Expression(ParsedRule),
 }
 
 /// `factor` times the account's mean or more, once it has made `min_transfers`, and no small amount.
@@ -144,6 +149,44 @@ impl Evidence<'_> {
     }
 }
 
+impl Facts for Evidence<'_> {
+    fn value(&self, variable: Variable) -> Option<Value<'_>> {
+        let transfer = self.transfer;
+        match variable {
+            Variable::Amount => Some(Value::integer(transfer.amount)),
+            Variable::Currency => Some(Value::Text(transfer.currency.code())),
+            Variable::Kind => None,
+            Variable::Hour => Some(Value::integer(transfer.requested_at.hour().into())),
+            Variable::Weekday => {
+                let weekday = transfer.requested_at.weekday().number_from_monday();
+                Some(Value::integer(weekday.into()))
+            }
+            Variable::OriginKnown => Some(Value::Bool(false)),
+            Variable::AccountCount => Some(Value::integer(self.transfer_count())),
+            Variable::AccountCount1h => Some(Value::integer(self.count_in_hour)),
+            Variable::AccountMean => {
+                let state = self.state?;
+                Fraction::of(state.amount_sum, state.transfer_count).map(Value::Number)
+            }
+            Variable::AccountMax => self.state.map(|state| Value::integer(state.amount_max)),
+            Variable::CounterpartyKnown => {
+                let counterparty = transfer.credit_account_id;
+                Some(Value::Bool(
+                    self.state.is_some_and(|state| state.has_paid(counterparty)),
+                ))
+            }
+        }
+    }
+
+    fn major(&self) -> i64 {
+        MajorUnits(1).minor(self.transfer.currency)
+    }
+
+    fn exponent(&self) -> u32 {
+        self.transfer.currency.exponent()
+    }
+}
+
 impl Condition {
     /// Why it applies, in words, if it does.
     fn finding(&self, evidence: &Evidence<'_>) -> Option<String> {
@@ -178,6 +221,7 @@ impl Condition {
                         .then(|| format!("first payment to this account, and {}", evidence.times_the_mean()))
                 }
             }
+            Self::Expression(it) => it.finding(evidence),
         }
     }
 }
