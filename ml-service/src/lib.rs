@@ -7,6 +7,7 @@
 pub mod account_state;
 pub mod config;
 pub mod fact;
+pub mod feature;
 pub mod origin;
 pub mod routes;
 pub mod rule;
