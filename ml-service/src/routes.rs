@@ -3,14 +3,14 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{observation, score};
+use crate::{fact, score};
 
 pub fn configure(config: &mut ServiceConfig) {
     config.map(|config| {
         config
             .service(score::handlers::score_transfers)
-            .service(observation::handlers::get_observation_position)
-            .service(observation::handlers::observe_transfers)
+            .service(fact::handlers::get_fact_position)
+            .service(fact::handlers::tell_facts)
     });
 }
 

@@ -168,6 +168,30 @@ diesel::table! {
         reasons -> Jsonb,
         rules_version -> Int8,
         created_at -> Timestamptz,
+        device -> Nullable<Uuid>,
+        address -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
+    transfers (transfer_id) {
+        position -> Int8,
+        transfer_id -> Uuid,
+        kind -> Text,
+        status -> Text,
+        original_transfer_id -> Nullable<Uuid>,
+        debit_account_id -> Uuid,
+        credit_account_id -> Uuid,
+        debit_holder_id -> Nullable<Uuid>,
+        credit_holder_id -> Nullable<Uuid>,
+        amount -> Int8,
+        currency -> Text,
+        description -> Nullable<Text>,
+        code -> Nullable<Text>,
+        decided_by -> Nullable<Uuid>,
+        device -> Nullable<Uuid>,
+        address -> Nullable<Uuid>,
+        occurred_at -> Timestamptz,
     }
 }
 
@@ -185,4 +209,5 @@ diesel::allow_tables_to_appear_in_same_query!(
     rule_proposals,
     rules,
     scores,
+    transfers,
 );

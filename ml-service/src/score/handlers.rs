@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use actix_web::{post, web};
-use shared::clients::ml::{Decision, Score, ScoreBatch, Scores};
+use shared::clients::ml::{Decision, Score, ScoreBatch, ScoreRequest, Scores};
 use shared::id::TransferId;
 use shared::{ApiError, ServiceCaller};
 
 use super::{queries, score_batch};
 use crate::account_state;
+use crate::origin::{HashedOrigin, OriginKey};
 use crate::state::State;
 
 const MAX_TRANSFERS: usize = 1024;
@@ -40,7 +41,8 @@ pub async fn score_transfers(
     let states = account_state::queries::find(&mut conn, &accounts).await?;
     let mut scores = score_batch(&transfers, &states, &rules);
     if !dry_run {
-        let inserted = queries::insert(&mut conn, rules.version, accounts, &scores).await?;
+        let origins = hash_origins(&state.origin_key, &transfers)?;
+        let inserted = queries::insert(&mut conn, rules.version, accounts, &origins, &scores).await?;
         if inserted < scores.len() {
             let ids: Vec<_> = scores.iter().map(|score| score.transfer_id).collect();
             answer_as_before(&mut scores, &queries::find(&mut conn, &ids).await?);
@@ -49,6 +51,14 @@ pub async fn score_transfers(
     }
     metrics::histogram!("fraud_scoring_duration_seconds").record(started.elapsed());
     Ok(web::Json(Scores { scores }))
+}
+
+fn hash_origins(key: &OriginKey, transfers: &[ScoreRequest]) -> Result<Vec<HashedOrigin>, ApiError> {
+    let hash = |transfer: &ScoreRequest| match &transfer.origin {
+        Some(origin) => key.hash(origin),
+        None => Ok(HashedOrigin::default()),
+    };
+    transfers.iter().map(hash).collect()
 }
 
 fn answer_as_before(scores: &mut [Score], stored: &HashMap<TransferId, Score>) {

@@ -17,6 +17,7 @@ mod concurrency;
 mod enumeration;
 mod events;
 mod exports;
+mod facts;
 mod flowless;
 mod gateway;
 mod history;

@@ -58,6 +58,8 @@ fn catalogue(service: Service) -> BTreeSet<&'static str> {
         ],
         Service::Ml => &[
             OF_A_DATABASE,
+            OF_CALLS,
+            OF_ACCESS_TOKENS,
             "fraud_decisions_total fraud_scoring_duration_seconds",
         ],
     };

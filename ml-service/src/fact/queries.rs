@@ -1,4 +1,4 @@
-//! The place in the outbox up to which facts have been applied.
+//! The place in the outbox up to which facts have been taken in.
 
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
