@@ -5,14 +5,21 @@
 //! Deliberately absent: any say over money. A score is advice; the ledger decides what to do with it, and how to do without.
 
 pub mod account_state;
+pub mod alert;
+pub mod analyst;
+pub mod case;
 pub mod config;
+pub mod erasure;
 pub mod expression;
 pub mod fact;
 pub mod feature;
+pub mod label;
+pub mod list;
 pub mod origin;
 pub mod pattern;
 pub mod routes;
 pub mod rule;
+pub mod rule_proposal;
 pub mod schema;
 pub mod score;
 pub mod state;
@@ -25,6 +32,7 @@ use actix_web::web;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use shared::access_token::AccessTokenVerifier;
 use shared::clients::ml::SERVICE;
+use shared::clients::transactions::{self, TransactionsClient};
 use shared::config::Env;
 use shared::process::Command;
 use shared::server::{Readiness, Server};
@@ -53,7 +61,9 @@ pub async fn migrate(env: Env) -> anyhow::Result<()> {
 }
 
 /// Beside `serve`, `migrate` and the others.
-pub const COMMANDS: &[Command] = &[];
+pub const COMMANDS: &[Command] = &[("aml-benchmark", |_| {
+    Box::pin(async { pattern::benchmark::main() })
+})];
 
 /// Runs the service on `listener` until `shutdown` is cancelled.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -67,12 +77,14 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let keys = HttpClient::new(SERVICE, "auth-service", &config.auth_url, None)?;
     let verifier = AccessTokenVerifier::from_auth_service(SERVICE, keys, config.clock.clone());
     let verifier = web::Data::new(verifier);
+    let ledger = HttpClient::new(SERVICE, transactions::SERVICE, &config.transactions_url, None)?;
     let rules = RuleBook::default();
     let state = web::Data::new(State {
         db: db.clone(),
         clock: config.clock,
         rules: rules.clone(),
         origin_key: config.origin_key,
+        ledger: TransactionsClient::new(ledger),
     });
     let loaded = rules.clone();
     let readiness = Readiness::default()
@@ -81,6 +93,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
             let loaded = loaded.is_loaded();
             Box::pin(async move { loaded })
         });
+    let follow_alerts = tokio::spawn(alert::job::follow(db.clone(), shutdown.clone()));
+    let follow_patterns = tokio::spawn(pattern::job::follow(db.clone(), shutdown.clone()));
     let follow_rules = tokio::spawn(rules.follow(db, shutdown.clone()));
     let server = Server {
         service: SERVICE,
@@ -102,6 +116,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
             routes::configure(service);
         })
         .await?;
+    follow_alerts.await?;
+    follow_patterns.await?;
     follow_rules.await?;
     Ok(())
 }

@@ -9,6 +9,8 @@ pub mod benchmark;
 pub mod cycle;
 pub mod fan_in;
 pub mod history;
+pub mod job;
+pub mod queries;
 pub mod rapid_movement;
 pub mod structuring;
 

@@ -6,6 +6,7 @@
 //! without minor units counts a hundred of its units as one, since a yen is worth about a cent.
 
 pub mod book;
+pub mod handlers;
 pub mod queries;
 pub mod written;
 
@@ -27,6 +28,8 @@ pub struct RuleSet {
     /// Names this set in every stored score.
     pub version: i64,
     pub rules: Vec<Rule>,
+    /// Proposals that are only counted.
+    pub shadow: Vec<Rule>,
     pub policy: Policy,
 }
 
@@ -110,6 +113,8 @@ pub struct Evidence<'a> {
     pub state: Option<&'a AccountState>,
     /// Transfers from the debit account in the last hour, with those that are earlier in the same batch.
     pub count_in_hour: i64,
+    /// Whether the device or the address is known that asks.
+    pub origin_known: bool,
 }
 
 impl Evidence<'_> {
@@ -155,13 +160,13 @@ impl Facts for Evidence<'_> {
         match variable {
             Variable::Amount => Some(Value::integer(transfer.amount)),
             Variable::Currency => Some(Value::Text(transfer.currency.code())),
-            Variable::Kind => None,
+            Variable::Kind => transfer.kind.map(|kind| Value::Text(kind.word())),
             Variable::Hour => Some(Value::integer(transfer.requested_at.hour().into())),
             Variable::Weekday => {
                 let weekday = transfer.requested_at.weekday().number_from_monday();
                 Some(Value::integer(weekday.into()))
             }
-            Variable::OriginKnown => Some(Value::Bool(false)),
+            Variable::OriginKnown => Some(Value::Bool(self.origin_known)),
             Variable::AccountCount => Some(Value::integer(self.transfer_count())),
             Variable::AccountCount1h => Some(Value::integer(self.count_in_hour)),
             Variable::AccountMean => {
@@ -238,18 +243,64 @@ impl Policy {
     }
 }
 
+impl Rule {
+    fn reason(&self, evidence: &Evidence<'_>) -> Option<Reason> {
+        Some(Reason {
+            code: self.code.clone(),
+            detail: self.condition.finding(evidence)?,
+            points: self.points,
+        })
+    }
+
+    /// What it demands by itself.
+    fn action(&self) -> Option<Decision> {
+        match &self.condition {
+            Condition::Expression(rule) => rule.action,
+            _ => None,
+        }
+    }
+}
+
+/// What the rules say about a transfer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Findings {
+    pub reasons: Vec<Reason>,
+    /// What the strongest of them demands, whatever the points add up to: to review or block it; or, where no rule demands that,
+    /// to let it through.
+    pub action: Option<Decision>,
+}
+
+impl Findings {
+    /// The decision, where points alone would have made `by_points`.
+    pub fn decide(&self, by_points: Decision) -> Decision {
+        match self.action {
+            Some(Decision::Allow) => Decision::Allow,
+            Some(action) => action.max(by_points),
+            None => by_points,
+        }
+    }
+}
+
 impl RuleSet {
-    /// The reasons against a transfer.
-    pub fn reasons(&self, evidence: &Evidence<'_>) -> Vec<Reason> {
-        let reason = |rule: &Rule| {
-            let detail = rule.condition.finding(evidence)?;
-            Some(Reason {
-                code: rule.code.clone(),
-                detail,
-                points: rule.points,
-            })
+    /// What applies to a transfer.
+    pub fn findings(&self, evidence: &Evidence<'_>) -> Findings {
+        let mut findings = Findings {
+            reasons: Vec::new(),
+            action: None,
         };
-        self.rules.iter().filter_map(reason).collect()
+        for rule in &self.rules {
+            if let Some(reason) = rule.reason(evidence) {
+                findings.reasons.push(reason);
+                findings.action = findings.action.max(rule.action());
+            }
+        }
+        findings
+    }
+
+    /// The codes of the proposals that would apply.
+    pub fn shadow_hits(&self, evidence: &Evidence<'_>) -> Vec<&str> {
+        let hits = self.shadow.iter().filter(|rule| rule.reason(evidence).is_some());
+        hits.map(|rule| rule.code.as_str()).collect()
     }
 }
 
@@ -280,6 +331,7 @@ pub fn seeded_rules() -> RuleSet {
     RuleSet {
         version: 1,
         rules: rules.collect(),
+        shadow: Vec::new(),
         policy,
     }
 }
@@ -326,6 +378,7 @@ mod tests {
                 transfer,
                 state: state.as_ref(),
                 count_in_hour: *count_in_hour,
+                origin_known: false,
             };
             let finding = condition.finding(&evidence);
             assert_eq!(

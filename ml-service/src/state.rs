@@ -1,5 +1,6 @@
 //! What handlers work with.
 
+use shared::clients::transactions::TransactionsClient;
 use shared::{Clock, Db};
 
 use crate::origin::OriginKey;
@@ -11,4 +12,5 @@ pub struct State {
     pub clock: Clock,
     pub rules: RuleBook,
     pub origin_key: OriginKey,
+    pub ledger: TransactionsClient,
 }

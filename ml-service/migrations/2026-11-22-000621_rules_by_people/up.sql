@@ -27,7 +27,7 @@ CREATE TABLE rule_proposals (
     -- Nobody lets their own rule into force, and nobody one that was never tried.
     CHECK (status <> 'active' OR (decided_by <> proposed_by AND tested_at IS NOT NULL))
 );
-CREATE INDEX rule_proposals_open ON rule_proposals (id) WHERE status IN ('proposed', 'shadow');
+CREATE INDEX rule_proposals_in_shadow ON rule_proposals (id) WHERE status = 'shadow';
 COMMENT ON TABLE rule_proposals IS 'Rules that people propose. What one says never changes; another text is another proposal.';
 COMMENT ON COLUMN rule_proposals.test IS 'What it would have done to what happened, when that was last asked.';
 REVOKE DELETE, UPDATE ON rule_proposals FROM ml_runtime;

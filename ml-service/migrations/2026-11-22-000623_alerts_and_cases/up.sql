@@ -4,7 +4,7 @@
 CREATE TABLE cases (
     id uuid PRIMARY KEY,
     subject uuid NOT NULL,
-    subject_kind text NOT NULL CHECK (subject_kind IN ('holder', 'account')),
+    subject_kind text NOT NULL CHECK (subject_kind IN ('holder', 'account', 'erased')),
     opened_at timestamptz NOT NULL DEFAULT now(),
     closed_at timestamptz
 );
@@ -56,6 +56,7 @@ CREATE INDEX alerts_by_due ON alerts (due_at, id) WHERE status <> 'closed';
 CREATE INDEX alerts_of_assignee ON alerts (claimed_by, due_at, id) WHERE status <> 'closed';
 CREATE INDEX alerts_closed ON alerts (id) WHERE status = 'closed';
 CREATE INDEX alerts_of_case ON alerts (case_id, id);
+CREATE INDEX alerts_of_holder ON alerts (holder_id) WHERE holder_id IS NOT NULL;
 COMMENT ON TABLE alerts IS 'Something that a person has to judge. One for each transfer in review, for each posted transfer of a watched party, and for each account, pattern and window.';
 COMMENT ON COLUMN alerts.pattern_window IS 'The number of the window, counted from 1970 in the length of the pattern''s own.';
 COMMENT ON COLUMN alerts.transfer_ids IS 'What shows it, oldest first.';

@@ -21,6 +21,7 @@ use super::rapid_movement::RapidMovement;
 use super::structuring::Structuring;
 use super::{DAY_S, Finding, History, Movement, Parameters, Pattern, each_once, find};
 
+const USAGE: &str = "usage: ml-service aml-benchmark --data FILE.tgz";
 /// Unpacked, of each file of the archive.
 const MAX_BYTES: u64 = 512 * 1024 * 1024;
 
@@ -234,13 +235,12 @@ fn percent(part: usize, whole: usize) -> String {
 }
 
 /// `aml-benchmark --data FILE`
-pub fn main(arguments: &[String]) -> anyhow::Result<()> {
-    let [flag, path] = arguments else {
-        bail!("usage: ml-service aml-benchmark --data FILE.tgz");
+pub fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(2).collect();
+    let [flag, path] = arguments.as_slice() else {
+        bail!(USAGE);
     };
-    if flag != "--data" {
-        bail!("usage: ml-service aml-benchmark --data FILE.tgz");
-    }
+    anyhow::ensure!(flag == "--data", USAGE);
     let file = File::open(path).with_context(|| format!("{path} cannot be opened"))?;
     let simulation = read(path, file)?;
     print!("{}", simulation.run(&parameters()).table());

@@ -8,8 +8,9 @@ use shared::clients::ml::{Decision, Score, ScoreBatch, ScoreRequest, Scores};
 use shared::id::TransferId;
 use shared::{ApiError, ServiceCaller};
 
-use super::{queries, score_batch};
+use super::{apply_lists, queries, score_batch, subjects};
 use crate::account_state;
+use crate::list;
 use crate::origin::{HashedOrigin, OriginKey};
 use crate::state::State;
 
@@ -40,8 +41,17 @@ pub async fn score_transfers(
     let mut conn = state.db.connection().await?;
     let states = account_state::queries::find(&mut conn, &accounts).await?;
     let mut scores = score_batch(&transfers, &states, &rules);
+    let origins = hash_origins(&state.origin_key, &transfers)?;
+    let subjects: Vec<_> = transfers
+        .iter()
+        .zip(&origins)
+        .map(|(it, origin)| subjects(it, *origin))
+        .collect();
+    let listed = list::queries::matching(&mut conn, subjects.iter().flatten().copied()).await?;
+    for (score, subjects) in scores.iter_mut().zip(&subjects) {
+        apply_lists(score, subjects, &listed);
+    }
     if !dry_run {
-        let origins = hash_origins(&state.origin_key, &transfers)?;
         let inserted = queries::insert(&mut conn, rules.version, accounts, &origins, &scores).await?;
         if inserted < scores.len() {
             let ids: Vec<_> = scores.iter().map(|score| score.transfer_id).collect();

@@ -133,6 +133,12 @@ pub struct ToldUpTo {
     pub position: Position,
 }
 
+/// `POST /internal/erasures`: anonymise what is kept about a user. 409 `open_case` while something about them is investigated.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ErasePerson {
+    pub user_id: UserId,
+}
+
 #[derive(Clone)]
 pub struct MlClient {
     http: HttpClient,

@@ -6,6 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use diesel::deserialize::{FromSql, FromSqlRow};
 use diesel::pg::{Pg, PgValue};
 use diesel::sql_types::Text;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -416,5 +417,20 @@ impl TransactionsClient {
         self.http
             .get(&format!("/internal/ledger-accounts/{account_id}/balance{query}"))
             .await
+    }
+
+    /// Posts or rejects a transfer in review, as whoever has `access_token`. Under the same key it answers the same.
+    pub async fn decide_review(
+        &self,
+        transfer_id: TransferId,
+        approve: bool,
+        access_token: &str,
+        idempotency_key: String,
+    ) -> Result<(), CallError> {
+        let verb = if approve { "approve" } else { "reject" };
+        let http = self.http.on_behalf(access_token, idempotency_key);
+        let path = format!("/api/v1/transfers/{transfer_id}/{verb}");
+        let _: IgnoredAny = http.post(&path, &(), Retry::Idempotent).await?;
+        Ok(())
     }
 }
