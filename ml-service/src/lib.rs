@@ -6,8 +6,11 @@
 
 pub mod account_state;
 pub mod config;
+pub mod decision;
+pub mod entity_state;
 pub mod fact;
 pub mod feature;
+pub mod label;
 pub mod origin;
 pub mod routes;
 pub mod rule;

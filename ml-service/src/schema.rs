@@ -14,10 +14,30 @@ diesel::table! {
 }
 
 diesel::table! {
+    entity_states (entity) {
+        entity -> Bytea,
+        state -> Bytea,
+    }
+}
+
+diesel::table! {
+    labels (position) {
+        position -> Int8,
+        transfer_id -> Uuid,
+        fraud -> Bool,
+        source -> Text,
+        labelled_by -> Uuid,
+        occurred_at -> Timestamptz,
+        known_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     observation_position (singleton) {
         singleton -> Bool,
         xid -> Int8,
         sequence -> Int8,
+        applied -> Int8,
     }
 }
 
@@ -53,6 +73,9 @@ diesel::table! {
         created_at -> Timestamptz,
         device -> Nullable<Uuid>,
         address -> Nullable<Uuid>,
+        requested_at -> Nullable<Timestamptz>,
+        applied -> Nullable<Int8>,
+        vector -> Nullable<Bytea>,
     }
 }
 
@@ -80,6 +103,8 @@ diesel::table! {
 
 diesel::allow_tables_to_appear_in_same_query!(
     account_states,
+    entity_states,
+    labels,
     observation_position,
     policies,
     rules,

@@ -19,6 +19,7 @@ mod events;
 mod exports;
 mod facts;
 mod flowless;
+mod fraud;
 mod gateway;
 mod history;
 mod holds;

@@ -60,7 +60,7 @@ fn catalogue(service: Service) -> BTreeSet<&'static str> {
             OF_A_DATABASE,
             OF_CALLS,
             OF_ACCESS_TOKENS,
-            "fraud_decisions_total fraud_scoring_duration_seconds",
+            "fraud_decisions_total fraud_scoring_duration_seconds fraud_unscorable_total",
         ],
     };
     let names = parts.iter().chain([&OF_EVERY_SERVICE]);
