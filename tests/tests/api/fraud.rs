@@ -1,17 +1,24 @@
 //! What fraud scoring keeps of a decision, how it is explained, and what people say afterwards.
 
+use std::time::Duration;
+
 use ml_service::entity_state::{event_of_transfer, replay};
-use ml_service::feature::features;
+use ml_service::feature::{State, features};
 use ml_service::score::vector;
 use ml_service::transfer_log::{self, LoggedTransfer};
 use platform::client::{eventually, new_key, text_of, transfer_body};
+use platform::platform::Replica;
 use platform::{Customer, Platform, Service};
 use reqwest::Method;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::db::DbConfig;
-use shared::id::TransferId;
+use shared::id::{AccountId, TransferId};
 use shared::{Db, Role};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::parties::payer_and_payee;
 
@@ -180,4 +187,157 @@ async fn a_decision_is_explained_and_labelled_by_those_who_may_and_nobody_choose
     );
     platform.assert_invariants().await;
     platform.stop().await.unwrap();
+}
+
+/// How many payments the feature engine remembers of an account.
+async fn remembered(sql: &tokio_postgres::Client, account: &str) -> u64 {
+    let id: AccountId = account.parse().unwrap();
+    let entity = [b"a".as_slice(), id.uuid().as_bytes()].concat();
+    let query = "SELECT state FROM ml.entity_states WHERE entity = $1";
+    let Some(row) = sql.query_opt(query, &[&entity]).await.unwrap() else {
+        return 0;
+    };
+    match State::from_bytes(row.get(0)).unwrap() {
+        State::Profile(profile) => profile.amounts.count,
+        State::Pair(_) => panic!("an account has a profile"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_replica_of_ml_service_loses_and_doubles_nothing() {
+    let platform = Platform::builder()
+        .processes(env!("CARGO_BIN_EXE_dev"))
+        .replicas(2)
+        .start()
+        .await
+        .unwrap();
+    let sql = platform.sql().await;
+    let (payer, from, _, to) = payer_and_payee(&platform, 1_000_000).await;
+    let first = Replica::from(Service::Ml);
+    let second = Replica { number: 1, ..first };
+    let mut made = 0;
+    for killed in [first, second] {
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                let (payer, body) = (payer.clone(), transfer_body(&from, &to, 1, "USD"));
+                tokio::spawn(async move {
+                    for _ in 0..15 {
+                        let made = payer
+                            .post_with_key("/api/v1/transfers", &new_key(), body.clone())
+                            .await;
+                        made.must_be(201);
+                    }
+                })
+            })
+            .collect();
+        made += 60;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        platform.kill_9(killed).await.unwrap();
+        for client in clients {
+            client.await.unwrap();
+        }
+        platform.start_service(killed).await.unwrap();
+    }
+    learnt(&sql, made + 1).await;
+    assert_eq!(remembered(&sql, &from).await, 120);
+    let posted = "SELECT count(*) FROM transactions.transfers AS made
+                  JOIN ml.transfers AS told ON told.transfer_id = made.id AND told.status = made.status";
+    let told: i64 = sql.query_one(posted, &[]).await.unwrap().get(0);
+    assert_eq!(told, 121);
+    platform.assert_invariants().await;
+    platform.stop().await.unwrap();
+}
+
+/// Answers every request at `address`, and how long after, as it was last told; until it is dropped.
+async fn answer_everything(
+    address: &str,
+    answers: watch::Receiver<(&'static str, Duration)>,
+) -> AbortOnDropHandle<()> {
+    let listener = TcpListener::bind(address).await.unwrap();
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (answer, after) = *answers.borrow();
+            tokio::spawn(async move {
+                let mut request = vec![0; 64 * 1024];
+                // A request of these tests comes in one piece or a few; what is answered does not depend on it.
+                drop(stream.read(&mut request).await);
+                tokio::time::sleep(after).await;
+                drop(stream.write_all(answer.as_bytes()).await);
+                drop(stream.shutdown().await);
+            });
+        }
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ml_service_that_is_slow_or_wrong_leads_to_the_fallback_and_late_scoring() {
+    let platform = Platform::builder()
+        .without(Service::Ml)
+        .set(Service::Transactions, "UNSCORED_POST_LIMIT", 1_000)
+        .set(Service::Transactions, "SCORE_DEADLINE_MS", 200)
+        .start()
+        .await
+        .unwrap();
+    let sql = platform.sql().await;
+    let (payer, from, _, to) = payer_and_payee(&platform, 1_000_000).await;
+    let url = platform.url(Service::Ml);
+    let address = url.trim_start_matches("http://");
+    let ok = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+    let leak =
+        |body: &str| -> &'static str { format!("{ok}content-length: {}\r\n\r\n{body}", body.len()).leak() };
+    let other = format!(
+        r#"{{"scores": [{{"transfer_id": "{}", "score": 0, "decision": "allow", "reasons": []}}]}}"#,
+        TransferId::new()
+    );
+    let mut small = Vec::new();
+    let (answers, told) = watch::channel(("", Duration::ZERO));
+    let wrong = answer_everything(address, told).await;
+    for (what, answer, after) in [
+        ("slow", leak(r#"{"scores": []}"#), Duration::from_secs(2)),
+        ("no JSON", leak("<html>"), Duration::ZERO),
+        ("nothing", leak(r#"{"scores": []}"#), Duration::ZERO),
+        ("of another transfer", leak(&other), Duration::ZERO),
+        (
+            "another shape",
+            leak(r#"{"scores": [{"score": 70000}]}"#),
+            Duration::ZERO,
+        ),
+        (
+            "cut short",
+            "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"scores\"",
+            Duration::ZERO,
+        ),
+        (
+            "broken",
+            "HTTP/1.1 500 Oops\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            Duration::ZERO,
+        ),
+    ] {
+        answers.send((answer, after)).unwrap();
+        let posted = payer.transfer(&from, &to, 1_000, "USD").await.must_be(201);
+        assert_eq!(posted["status"], "posted", "{what}: {posted}");
+        small.push(text_of(&posted, "id"));
+        let large = payer.transfer(&from, &to, 1_001, "USD").await.must_be(201);
+        assert_eq!(large["status"], "in_review", "{what}: {large}");
+    }
+    drop(wrong);
+    platform.start_service(Service::Ml).await.unwrap();
+    learnt(&sql, 15).await;
+    eventually("all that posted is scored", async || {
+        let query = "SELECT count(*) FROM transactions.transfers WHERE status = 'posted' AND risk_decision IS NOT NULL";
+        let scored: i64 = sql.query_one(query, &[]).await.unwrap().get(0);
+        (scored == 7).then_some(())
+    })
+    .await;
+    let officer = platform.register_with_role("officer", Role::Compliance).await;
+    let path = format!("/api/v1/fraud/decisions/{}", small[0]);
+    let decision = officer.get(&path).await.must_be(200);
+    assert_eq!(
+        (&decision["fallback"], &decision["status"]),
+        (&json!(true), &json!("posted")),
+        "{decision}"
+    );
+    assert_eq!(decision["score"]["decision"], "allow", "{decision}");
+    platform.assert_invariants().await;
 }
