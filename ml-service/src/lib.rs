@@ -9,6 +9,8 @@ pub mod alert;
 pub mod analyst;
 pub mod case;
 pub mod config;
+pub mod decision;
+pub mod entity_state;
 pub mod erasure;
 pub mod expression;
 pub mod fact;

@@ -3,9 +3,9 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{alert, analyst, case, erasure, fact, list, rule, rule_proposal, score};
+use crate::{alert, analyst, case, decision, erasure, fact, label, list, rule, rule_proposal, score};
 
-pub fn configure(config: &mut ServiceConfig) {
+pub fn configure(config: &mut ServiceConfig<'_>) {
     config
         .service(rule::handlers::list_rules)
         .service(rule::handlers::list_rule_versions)
@@ -32,19 +32,24 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(case::get_case)
         .service(case::add_case_note)
         .service(analyst::list_fraud_audit_log)
-        .map(|config| {
-            config
-                .service(score::handlers::score_transfers)
-                .service(fact::handlers::get_fact_position)
-                .service(fact::handlers::tell_facts)
-                .service(erasure::erase_person)
-        });
+        .service(decision::handlers::get_fraud_decision)
+        .service(label::handlers::label_transfers)
+        .map(internal);
+}
+
+/// For the other services only, and so not in the public document.
+fn internal(config: &mut actix_web::web::ServiceConfig) -> &mut actix_web::web::ServiceConfig {
+    config
+        .service(score::handlers::score_transfers)
+        .service(fact::handlers::get_fact_position)
+        .service(fact::handlers::tell_facts)
+        .service(erasure::erase_person)
 }
 
 pub fn document() -> OpenApi {
     shared::openapi::document(
         "Flowlet ML",
-        "Fraud: rules, lists, alerts and cases, for people of staff.",
+        "Fraud: scores and what is learnt from them, rules, lists, alerts and cases.",
         configure,
     )
 }

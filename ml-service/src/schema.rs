@@ -81,9 +81,28 @@ diesel::table! {
 }
 
 diesel::table! {
+    entity_states (entity) {
+        entity -> Bytea,
+        state -> Bytea,
+    }
+}
+
+diesel::table! {
     job_positions (job) {
         job -> Text,
         position -> Int8,
+    }
+}
+
+diesel::table! {
+    labels (position) {
+        position -> Int8,
+        transfer_id -> Uuid,
+        fraud -> Bool,
+        source -> Text,
+        labelled_by -> Uuid,
+        occurred_at -> Timestamptz,
+        known_at -> Timestamptz,
     }
 }
 
@@ -107,6 +126,7 @@ diesel::table! {
         singleton -> Bool,
         xid -> Int8,
         sequence -> Int8,
+        applied -> Int8,
     }
 }
 
@@ -170,6 +190,9 @@ diesel::table! {
         created_at -> Timestamptz,
         device -> Nullable<Uuid>,
         address -> Nullable<Uuid>,
+        requested_at -> Nullable<Timestamptz>,
+        applied -> Nullable<Int8>,
+        vector -> Nullable<Bytea>,
     }
 }
 
@@ -201,7 +224,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     audit_log,
     case_history,
     cases,
+    entity_states,
     job_positions,
+    labels,
     list_entries,
     observation_position,
     pattern_parameters,

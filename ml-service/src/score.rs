@@ -3,6 +3,7 @@
 
 pub mod handlers;
 pub mod queries;
+pub mod vector;
 
 use std::collections::HashMap;
 

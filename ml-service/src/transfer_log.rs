@@ -42,3 +42,10 @@ pub struct LoggedTransfer {
     pub address: Option<Uuid>,
     pub occurred_at: DateTime<Utc>,
 }
+
+impl LoggedTransfer {
+    /// Whether it tells something about how the debit account pays.
+    pub fn is_paid(&self) -> bool {
+        self.status == TransferStatus::Posted && self.kind.is_paid()
+    }
+}

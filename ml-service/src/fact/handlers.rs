@@ -6,8 +6,10 @@ use shared::clients::ml::{FactBatch, Position, ToldUpTo};
 use shared::{ApiError, ServiceCaller};
 
 use super::{is_paid, learn, queries};
+use crate::entity_state::event_of_transfer;
+use crate::feature::{Event, observe};
 use crate::state::State;
-use crate::{account_state, transfer_log};
+use crate::{account_state, entity_state, transfer_log};
 
 const MAX_FACTS: usize = 4096;
 
@@ -62,11 +64,22 @@ async fn take_in(conn: &mut AsyncPgConnection, batch: &FactBatch) -> Result<Posi
     if position != batch.after {
         return Ok(position);
     }
-    transfer_log::queries::append(conn, &batch.facts).await?;
+    let new = transfer_log::queries::append(conn, &batch.facts).await?;
+    let paid: Vec<Event> = new
+        .iter()
+        .filter(|it| it.is_paid())
+        .map(event_of_transfer)
+        .collect();
+    if !paid.is_empty() {
+        let mut states = entity_state::queries::load(conn, &paid).await?.states;
+        paid.iter().for_each(|event| observe(event, &mut states));
+        entity_state::queries::save(conn, &states).await?;
+    }
     let paid = batch.facts.iter().filter(|fact| is_paid(fact));
     let accounts: Vec<_> = paid.map(|fact| fact.debit_account_id).collect();
     let known = account_state::queries::find(conn, &accounts).await?;
     account_state::queries::save(conn, &learn(known, &batch.facts)).await?;
-    queries::set_position(conn, batch.next).await?;
+    let applied = new.last().map(|newest| newest.position);
+    queries::set_position(conn, batch.next, applied).await?;
     Ok(batch.next)
 }

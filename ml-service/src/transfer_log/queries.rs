@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, Int8, Nullable, Text, Timestamptz, Uuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::clients::ml::Fact;
@@ -15,13 +15,13 @@ use super::LoggedTransfer;
 use crate::schema::transfers;
 
 /// Appends facts in their order, and moves what was in review and is decided to the end. Of several facts of one transfer the
-/// last counts.
+/// last counts. Tells what is new, in the order of its positions.
 ///
 /// The commit does not wait for the disk. Whatever a crash takes away, it takes the receiver's position with it, and the
 /// sender goes on from there.
-pub async fn append(conn: &mut AsyncPgConnection, facts: &[Fact]) -> QueryResult<usize> {
+pub async fn append(conn: &mut AsyncPgConnection, facts: &[Fact]) -> QueryResult<Vec<LoggedTransfer>> {
     if facts.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     let last: HashMap<TransferId, usize> = facts
         .iter()
@@ -36,7 +36,7 @@ pub async fn append(conn: &mut AsyncPgConnection, facts: &[Fact]) -> QueryResult
         .map(|(_, fact)| fact)
         .collect();
     let each = || facts.iter().copied();
-    Append {
+    let append = Append {
         transfer_ids: each().map(|fact| fact.transfer_id).collect(),
         kinds: each().map(|fact| fact.kind.word()).collect(),
         statuses: each().map(|fact| fact.status.word()).collect(),
@@ -51,9 +51,10 @@ pub async fn append(conn: &mut AsyncPgConnection, facts: &[Fact]) -> QueryResult
         codes: each().map(|fact| fact.code.clone()).collect(),
         deciders: each().map(|fact| fact.decided_by).collect(),
         times: each().map(|fact| fact.at).collect(),
-    }
-    .execute(conn)
-    .await
+    };
+    let mut new: Vec<LoggedTransfer> = append.load(conn).await?;
+    new.sort_by_key(|transfer| transfer.position);
+    Ok(new)
 }
 
 /// One statement whatever the number of rows, so that it is prepared once.
@@ -119,10 +120,25 @@ impl QueryFragment<Pg> for Append {
              LEFT JOIN scores ON scores.transfer_id = told.transfer_id ORDER BY told.place \
              ON CONFLICT (transfer_id) DO UPDATE SET position = DEFAULT, status = excluded.status, code = excluded.code, \
              decided_by = excluded.decided_by, occurred_at = excluded.occurred_at \
-             WHERE transfers.status = 'in_review'",
+             WHERE transfers.status = 'in_review' \
+             RETURNING position, transfers.transfer_id, kind, status, original_transfer_id, debit_account_id, \
+             credit_account_id, debit_holder_id, credit_holder_id, amount, currency, description, code, decided_by, device, \
+             address, occurred_at",
         );
         Ok(())
     }
+}
+
+impl Query for Append {
+    type SqlType = transfers::SqlType;
+}
+
+/// Those of these transfers that were told of.
+pub async fn find(conn: &mut AsyncPgConnection, ids: &[TransferId]) -> QueryResult<Vec<LoggedTransfer>> {
+    LoggedTransfer::query()
+        .filter(transfers::transfer_id.eq_any(ids))
+        .load(conn)
+        .await
 }
 
 /// What was taken in after `position`, in that order.

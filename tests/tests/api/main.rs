@@ -20,6 +20,7 @@ mod events;
 mod exports;
 mod facts;
 mod flowless;
+mod fraud;
 mod fraud_lists;
 mod fraud_rules;
 mod gateway;
