@@ -1,23 +1,55 @@
-//! The table of endpoints. All of them are for other services; the public API starts elsewhere.
+//! The table of endpoints.
 
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{observation, score};
+use crate::{alert, analyst, case, decision, erasure, fact, label, list, rule, rule_proposal, score};
 
-pub fn configure(config: &mut ServiceConfig) {
-    config.map(|config| {
-        config
-            .service(score::handlers::score_transfers)
-            .service(observation::handlers::get_observation_position)
-            .service(observation::handlers::observe_transfers)
-    });
+pub fn configure(config: &mut ServiceConfig<'_>) {
+    config
+        .service(rule::handlers::list_rules)
+        .service(rule::handlers::list_rule_versions)
+        .service(rule::handlers::retire_rule)
+        .service(rule_proposal::handlers::propose_rule)
+        .service(rule_proposal::handlers::list_rule_proposals)
+        .service(rule_proposal::handlers::get_rule_proposal)
+        .service(rule_proposal::handlers::test_rule)
+        .service(rule_proposal::handlers::shadow_rule)
+        .service(rule_proposal::handlers::activate_rule)
+        .service(rule_proposal::handlers::withdraw_rule)
+        .service(list::handlers::list_list_entries)
+        .service(list::handlers::add_list_entry)
+        .service(list::handlers::remove_list_entry)
+        .service(alert::handlers::list_alerts)
+        .service(alert::handlers::get_alert)
+        .service(alert::handlers::claim_alert)
+        .service(alert::handlers::release_alert)
+        .service(alert::handlers::escalate_alert)
+        .service(alert::handlers::add_alert_note)
+        .service(alert::handlers::add_alert_evidence)
+        .service(alert::decisions::decide_alert)
+        .service(case::list_cases)
+        .service(case::get_case)
+        .service(case::add_case_note)
+        .service(analyst::list_fraud_audit_log)
+        .service(decision::handlers::get_fraud_decision)
+        .service(label::handlers::label_transfers)
+        .map(internal);
+}
+
+/// For the other services only, and so not in the public document.
+fn internal(config: &mut actix_web::web::ServiceConfig) -> &mut actix_web::web::ServiceConfig {
+    config
+        .service(score::handlers::score_transfers)
+        .service(fact::handlers::get_fact_position)
+        .service(fact::handlers::tell_facts)
+        .service(erasure::erase_person)
 }
 
 pub fn document() -> OpenApi {
     shared::openapi::document(
         "Flowlet ML",
-        "Fraud scores. Has no public operations yet.",
+        "Fraud: scores and what is learnt from them, rules, lists, alerts and cases.",
         configure,
     )
 }

@@ -6,13 +6,18 @@
 //! without minor units counts a hundred of its units as one, since a yen is worth about a cent.
 
 pub mod book;
+pub mod handlers;
 pub mod queries;
+pub mod written;
 
+use chrono::{Datelike, Timelike};
 use serde::Deserialize;
 use shared::Currency;
 use shared::clients::ml::{Decision, Reason, ScoreRequest};
 
 use crate::account_state::AccountState;
+use crate::expression::{Facts, Fraction, Value, Variable};
+use written::ParsedRule;
 
 /// The scale ends here, however many points the rules add up to.
 pub const MAX_SCORE: u16 = 1000;
@@ -23,6 +28,8 @@ pub struct RuleSet {
     /// Names this set in every stored score.
     pub version: i64,
     pub rules: Vec<Rule>,
+    /// Proposals that are only counted.
+    pub shadow: Vec<Rule>,
     pub policy: Policy,
 }
 
@@ -48,6 +55,7 @@ pub enum Condition {
     AmountLargeForNewAccount(AmountLargeForNewAccount),
     Velocity(Velocity),
     NewCounterpartyLarge(NewCounterpartyLarge),
+    Expression(ParsedRule),
 }
 
 /// `factor` times the account's mean or more, once it has made `min_transfers`, and no small amount.
@@ -105,6 +113,8 @@ pub struct Evidence<'a> {
     pub state: Option<&'a AccountState>,
     /// Transfers from the debit account in the last hour, with those that are earlier in the same batch.
     pub count_in_hour: i64,
+    /// Whether the device or the address is known that asks.
+    pub origin_known: bool,
 }
 
 impl Evidence<'_> {
@@ -144,6 +154,44 @@ impl Evidence<'_> {
     }
 }
 
+impl Facts for Evidence<'_> {
+    fn value(&self, variable: Variable) -> Option<Value<'_>> {
+        let transfer = self.transfer;
+        match variable {
+            Variable::Amount => Some(Value::integer(transfer.amount)),
+            Variable::Currency => Some(Value::Text(transfer.currency.code())),
+            Variable::Kind => transfer.kind.map(|kind| Value::Text(kind.word())),
+            Variable::Hour => Some(Value::integer(transfer.requested_at.hour().into())),
+            Variable::Weekday => {
+                let weekday = transfer.requested_at.weekday().number_from_monday();
+                Some(Value::integer(weekday.into()))
+            }
+            Variable::OriginKnown => Some(Value::Bool(self.origin_known)),
+            Variable::AccountCount => Some(Value::integer(self.transfer_count())),
+            Variable::AccountCount1h => Some(Value::integer(self.count_in_hour)),
+            Variable::AccountMean => {
+                let state = self.state?;
+                Fraction::of(state.amount_sum, state.transfer_count).map(Value::Number)
+            }
+            Variable::AccountMax => self.state.map(|state| Value::integer(state.amount_max)),
+            Variable::CounterpartyKnown => {
+                let counterparty = transfer.credit_account_id;
+                Some(Value::Bool(
+                    self.state.is_some_and(|state| state.has_paid(counterparty)),
+                ))
+            }
+        }
+    }
+
+    fn major(&self) -> i64 {
+        MajorUnits(1).minor(self.transfer.currency)
+    }
+
+    fn exponent(&self) -> u32 {
+        self.transfer.currency.exponent()
+    }
+}
+
 impl Condition {
     /// Why it applies, in words, if it does.
     fn finding(&self, evidence: &Evidence<'_>) -> Option<String> {
@@ -178,6 +226,7 @@ impl Condition {
                         .then(|| format!("first payment to this account, and {}", evidence.times_the_mean()))
                 }
             }
+            Self::Expression(it) => it.finding(evidence),
         }
     }
 }
@@ -194,18 +243,64 @@ impl Policy {
     }
 }
 
+impl Rule {
+    fn reason(&self, evidence: &Evidence<'_>) -> Option<Reason> {
+        Some(Reason {
+            code: self.code.clone(),
+            detail: self.condition.finding(evidence)?,
+            points: self.points,
+        })
+    }
+
+    /// What it demands by itself.
+    fn action(&self) -> Option<Decision> {
+        match &self.condition {
+            Condition::Expression(rule) => rule.action,
+            _ => None,
+        }
+    }
+}
+
+/// What the rules say about a transfer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Findings {
+    pub reasons: Vec<Reason>,
+    /// What the strongest of them demands, whatever the points add up to: to review or block it; or, where no rule demands that,
+    /// to let it through.
+    pub action: Option<Decision>,
+}
+
+impl Findings {
+    /// The decision, where points alone would have made `by_points`.
+    pub fn decide(&self, by_points: Decision) -> Decision {
+        match self.action {
+            Some(Decision::Allow) => Decision::Allow,
+            Some(action) => action.max(by_points),
+            None => by_points,
+        }
+    }
+}
+
 impl RuleSet {
-    /// The reasons against a transfer.
-    pub fn reasons(&self, evidence: &Evidence<'_>) -> Vec<Reason> {
-        let reason = |rule: &Rule| {
-            let detail = rule.condition.finding(evidence)?;
-            Some(Reason {
-                code: rule.code.clone(),
-                detail,
-                points: rule.points,
-            })
+    /// What applies to a transfer.
+    pub fn findings(&self, evidence: &Evidence<'_>) -> Findings {
+        let mut findings = Findings {
+            reasons: Vec::new(),
+            action: None,
         };
-        self.rules.iter().filter_map(reason).collect()
+        for rule in &self.rules {
+            if let Some(reason) = rule.reason(evidence) {
+                findings.reasons.push(reason);
+                findings.action = findings.action.max(rule.action());
+            }
+        }
+        findings
+    }
+
+    /// The codes of the proposals that would apply.
+    pub fn shadow_hits(&self, evidence: &Evidence<'_>) -> Vec<&str> {
+        let hits = self.shadow.iter().filter(|rule| rule.reason(evidence).is_some());
+        hits.map(|rule| rule.code.as_str()).collect()
     }
 }
 
@@ -236,6 +331,7 @@ pub fn seeded_rules() -> RuleSet {
     RuleSet {
         version: 1,
         rules: rules.collect(),
+        shadow: Vec::new(),
         policy,
     }
 }
@@ -265,6 +361,9 @@ mod tests {
             amount,
             currency: currency.parse().unwrap(),
             requested_at: chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
+            kind: None,
+            initiated_by: None,
+            origin: None,
         }
     }
 
@@ -279,6 +378,7 @@ mod tests {
                 transfer,
                 state: state.as_ref(),
                 count_in_hour: *count_in_hour,
+                origin_known: false,
             };
             let finding = condition.finding(&evidence);
             assert_eq!(

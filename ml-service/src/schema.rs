@@ -14,10 +14,127 @@ diesel::table! {
 }
 
 diesel::table! {
+    alerts (id) {
+        id -> Uuid,
+        case_id -> Uuid,
+        kind -> Text,
+        severity -> Text,
+        status -> Text,
+        account_id -> Uuid,
+        holder_id -> Nullable<Uuid>,
+        transfer_id -> Nullable<Uuid>,
+        pattern_window -> Nullable<Int8>,
+        sentence -> Text,
+        transfer_ids -> Array<Nullable<Uuid>>,
+        opened_at -> Timestamptz,
+        due_at -> Timestamptz,
+        claimed_by -> Nullable<Uuid>,
+        claimed_at -> Nullable<Timestamptz>,
+        escalated_by -> Nullable<Uuid>,
+        escalated_at -> Nullable<Timestamptz>,
+        outcome -> Nullable<Text>,
+        fraud -> Nullable<Bool>,
+        reason -> Nullable<Text>,
+        decided_by -> Nullable<Uuid>,
+        decided_at -> Nullable<Timestamptz>,
+        closed_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    audit_log (number) {
+        number -> Int8,
+        at -> Timestamptz,
+        actor -> Text,
+        roles -> Text,
+        action -> Text,
+        subject -> Text,
+        before -> Nullable<Json>,
+        after -> Nullable<Json>,
+        request_id -> Nullable<Text>,
+        previous_hash -> Bytea,
+        hash -> Bytea,
+    }
+}
+
+diesel::table! {
+    case_history (number) {
+        number -> Int8,
+        case_id -> Uuid,
+        alert_id -> Nullable<Uuid>,
+        at -> Timestamptz,
+        actor -> Nullable<Uuid>,
+        action -> Text,
+        text -> Nullable<Text>,
+        reference -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    cases (id) {
+        id -> Uuid,
+        subject -> Uuid,
+        subject_kind -> Text,
+        opened_at -> Timestamptz,
+        closed_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    entity_states (entity) {
+        entity -> Bytea,
+        state -> Bytea,
+    }
+}
+
+diesel::table! {
+    job_positions (job) {
+        job -> Text,
+        position -> Int8,
+    }
+}
+
+diesel::table! {
+    labels (position) {
+        position -> Int8,
+        transfer_id -> Uuid,
+        fraud -> Bool,
+        source -> Text,
+        labelled_by -> Uuid,
+        occurred_at -> Timestamptz,
+        known_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    list_entries (id) {
+        id -> Uuid,
+        list -> Text,
+        subject_kind -> Text,
+        subject -> Uuid,
+        reason -> Text,
+        added_by -> Uuid,
+        added_at -> Timestamptz,
+        expires_at -> Nullable<Timestamptz>,
+        removed_by -> Nullable<Uuid>,
+        removed_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     observation_position (singleton) {
         singleton -> Bool,
         xid -> Int8,
         sequence -> Int8,
+        applied -> Int8,
+    }
+}
+
+diesel::table! {
+    pattern_parameters (version) {
+        version -> Int8,
+        parameters -> Jsonb,
+        created_at -> Timestamptz,
     }
 }
 
@@ -31,6 +148,24 @@ diesel::table! {
 }
 
 diesel::table! {
+    rule_proposals (id) {
+        id -> Uuid,
+        code -> Text,
+        expression -> Text,
+        sentence -> Text,
+        action -> Nullable<Text>,
+        points -> Int2,
+        status -> Text,
+        proposed_by -> Uuid,
+        proposed_at -> Timestamptz,
+        tested_at -> Nullable<Timestamptz>,
+        test -> Nullable<Jsonb>,
+        decided_by -> Nullable<Uuid>,
+        decided_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     rules (version) {
         version -> Int8,
         code -> Text,
@@ -39,6 +174,8 @@ diesel::table! {
         points -> Int2,
         enabled -> Bool,
         created_at -> Timestamptz,
+        proposal_id -> Nullable<Uuid>,
+        changed_by -> Nullable<Uuid>,
     }
 }
 
@@ -51,7 +188,51 @@ diesel::table! {
         reasons -> Jsonb,
         rules_version -> Int8,
         created_at -> Timestamptz,
+        device -> Nullable<Uuid>,
+        address -> Nullable<Uuid>,
+        requested_at -> Nullable<Timestamptz>,
+        applied -> Nullable<Int8>,
+        vector -> Nullable<Bytea>,
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(account_states, observation_position, policies, rules, scores,);
+diesel::table! {
+    transfers (transfer_id) {
+        position -> Int8,
+        transfer_id -> Uuid,
+        kind -> Text,
+        status -> Text,
+        original_transfer_id -> Nullable<Uuid>,
+        debit_account_id -> Uuid,
+        credit_account_id -> Uuid,
+        debit_holder_id -> Nullable<Uuid>,
+        credit_holder_id -> Nullable<Uuid>,
+        amount -> Int8,
+        currency -> Text,
+        description -> Nullable<Text>,
+        code -> Nullable<Text>,
+        decided_by -> Nullable<Uuid>,
+        device -> Nullable<Uuid>,
+        address -> Nullable<Uuid>,
+        occurred_at -> Timestamptz,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(
+    account_states,
+    alerts,
+    audit_log,
+    case_history,
+    cases,
+    entity_states,
+    job_positions,
+    labels,
+    list_entries,
+    observation_position,
+    pattern_parameters,
+    policies,
+    rule_proposals,
+    rules,
+    scores,
+    transfers,
+);

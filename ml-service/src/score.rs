@@ -1,8 +1,9 @@
 //! Scoring: each transfer of a batch gets the points of the rules that apply, a decision and the reasons, in request order.
-//! The answer is stored, and a transfer that comes again gets the stored answer. Nothing here learns; see `observation`.
+//! The answer is stored, and a transfer that comes again gets the stored answer. Nothing here learns; see `fact`.
 
 pub mod handlers;
 pub mod queries;
+pub mod vector;
 
 use std::collections::HashMap;
 
@@ -10,6 +11,8 @@ use shared::clients::ml::{Score, ScoreRequest};
 use shared::id::AccountId;
 
 use crate::account_state::AccountState;
+use crate::list::{self, Match, Subject, SubjectKind};
+use crate::origin::HashedOrigin;
 use crate::rule::{Evidence, MAX_SCORE, RuleSet};
 
 /// Scores `transfers` in order: those earlier in the batch count into the velocity of those after them.
@@ -27,6 +30,7 @@ pub fn score_batch(
             transfer,
             state,
             count_in_hour: posted + *earlier,
+            origin_known: transfer.origin.is_some(),
         };
         *earlier += 1;
         score_transfer(&evidence, rules)
@@ -35,16 +39,47 @@ pub fn score_batch(
 }
 
 fn score_transfer(evidence: &Evidence<'_>, rules: &RuleSet) -> Score {
-    let reasons = rules.reasons(evidence);
-    let points = reasons
+    let findings = rules.findings(evidence);
+    let points = findings
+        .reasons
         .iter()
         .fold(0_u16, |sum, reason| sum.saturating_add(reason.points));
     let score = points.min(MAX_SCORE);
+    for code in rules.shadow_hits(evidence) {
+        metrics::counter!("fraud_shadow_rule_hits_total", "code" => code.to_owned()).increment(1);
+    }
     Score {
         transfer_id: evidence.transfer.transfer_id,
         score,
-        decision: rules.policy.decide(score),
-        reasons,
+        decision: findings.decide(rules.policy.decide(score)),
+        reasons: findings.reasons,
+    }
+}
+
+/// What the lists are asked about a transfer.
+pub fn subjects(transfer: &ScoreRequest, origin: HashedOrigin) -> Vec<Subject> {
+    let known = [
+        (SubjectKind::Account, Some(transfer.debit_account_id.uuid())),
+        (SubjectKind::Counterparty, Some(transfer.credit_account_id.uuid())),
+        (SubjectKind::Holder, transfer.initiated_by.map(|user| user.uuid())),
+        (SubjectKind::Device, origin.device),
+        (SubjectKind::Address, origin.address),
+    ];
+    let known = known.into_iter().filter_map(|(kind, id)| id.map(|id| (kind, id)));
+    known.collect()
+}
+
+/// Lists decide before everything else.
+pub fn apply_lists(score: &mut Score, subjects: &[Subject], listed: &HashMap<Subject, Vec<Match>>) {
+    let matches: Vec<Match> = subjects
+        .iter()
+        .filter_map(|subject| listed.get(subject))
+        .flatten()
+        .cloned()
+        .collect();
+    if let Some((decision, reason)) = list::verdict(&matches) {
+        score.decision = decision;
+        score.reasons.insert(0, reason);
     }
 }
 
@@ -70,6 +105,9 @@ mod tests {
             amount,
             currency: "USD".parse().unwrap(),
             requested_at: chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
+            kind: None,
+            initiated_by: None,
+            origin: None,
         }
     }
 

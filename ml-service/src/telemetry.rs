@@ -1,8 +1,10 @@
 //! What this service counts. The names are a promise to whoever wrote an alert.
 
-use metrics::{counter, describe_counter};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 use shared::clients::ml::SERVICE;
 use shared::telemetry;
+
+use crate::alert::Severity;
 
 /// Begins to count, before anything happens that counts.
 pub fn start() {
@@ -15,7 +17,29 @@ pub fn start() {
         "fraud_decisions_total",
         "Transfers scored, by what the score says to do with them"
     );
+    telemetry::counter(
+        "fraud_unscorable_total",
+        "Transfers that got no score because their amount is none",
+    );
     for decision in ["allow", "review", "block"] {
         counter!("fraud_decisions_total", "decision" => decision).increment(0);
     }
+    describe_counter!(
+        "fraud_shadow_rule_hits_total",
+        "Transfers to which a rule in the shadow would apply, by its code"
+    );
+    counter!("fraud_shadow_rule_hits_total").increment(0);
+    describe_gauge!("fraud_alerts_open", "Alerts that are not closed, by severity");
+    describe_gauge!(
+        "fraud_alerts_overdue",
+        "Alerts that are not closed and were due, by severity"
+    );
+    for severity in Severity::ALL {
+        set_alerts(severity, 0, 0);
+    }
+}
+
+pub fn set_alerts(severity: Severity, open: u32, overdue: u32) {
+    gauge!("fraud_alerts_open", "severity" => severity.name()).set(open);
+    gauge!("fraud_alerts_overdue", "severity" => severity.name()).set(overdue);
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::Bytes;
 use reqwest::{Method, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -18,6 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const OUTWARD_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TRY_TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_TRIES: u32 = 3;
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Whether a call may be sent again when its answer was lost.
@@ -73,6 +75,13 @@ pub struct HttpClient {
     service: &'static str,
     base_url: Arc<str>,
     tokens: Option<ServiceTokens>,
+    /// Instead of a service token: for whom a call is made, and under which key.
+    on_behalf: Option<Arc<OnBehalf>>,
+}
+
+struct OnBehalf {
+    access_token: SecretString,
+    idempotency_key: String,
 }
 
 impl HttpClient {
@@ -89,7 +98,21 @@ impl HttpClient {
             service,
             base_url: base_url.trim_end_matches('/').into(),
             tokens,
+            on_behalf: None,
         })
+    }
+
+    /// The same service, with the token of the user who asks: the callee decides whether this user may. The key makes a
+    /// repetition safe.
+    pub fn on_behalf(&self, access_token: &str, idempotency_key: String) -> Self {
+        Self {
+            tokens: None,
+            on_behalf: Some(Arc::new(OnBehalf {
+                access_token: access_token.into(),
+                idempotency_key,
+            })),
+            ..self.clone()
+        }
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
@@ -196,6 +219,11 @@ impl HttpClient {
                     .issue(service)
                     .map_err(|error| unintelligible(error.to_string()))?,
             );
+        }
+        if let Some(user) = &self.on_behalf {
+            request = request
+                .bearer_auth(user.access_token.expose_secret())
+                .header(IDEMPOTENCY_KEY, &user.idempotency_key);
         }
         if let Some(body) = body {
             request = request.json(body);

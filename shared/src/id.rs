@@ -70,6 +70,15 @@ kinds! {
     WebhookEndpoint = "whk" as WebhookEndpointId;
     /// An event on its way to an endpoint.
     WebhookDelivery = "dlv" as WebhookDeliveryId;
+    /// A fraud model in the registry.
+    Model = "mdl" as ModelId;
+    /// A fraud rule that somebody proposed.
+    RuleProposal = "rpr" as RuleProposalId;
+    /// Who is allowed, blocked or watched.
+    ListEntry = "lst" as ListEntryId;
+    /// What a person has to judge.
+    Alert = "alt" as AlertId;
+    Case = "case" as CaseId;
 }
 
 #[derive(AsExpression, FromSqlRow)]

@@ -112,7 +112,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 118] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 145] = [
     ("PUT /api/v1/auth/me/picture", None, OnlyOwn),
     ("DELETE /api/v1/auth/me/picture", None, OnlyOwn),
     ("GET /api/v1/auth/social/accounts", None, OnlyOwn),
@@ -535,6 +535,121 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 118] = [
     ("GET /api/v1/ledger/checkpoints/latest", None, OnlyOwn),
     ("GET /api/v1/ledger/checkpoints/{number}", None, OnlyOwn),
     ("GET /api/v1/ledger/export", None, Refused(403, "role_required")),
+    ("GET /api/v1/fraud/rules", None, Refused(403, "role_required")),
+    (
+        "GET /api/v1/fraud/rules/{code}/versions",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/rules/{code}/retire",
+        Some(reason),
+        Refused(403, "role_required"),
+    ),
+    (
+        "GET /api/v1/fraud/rule-proposals",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/rule-proposals",
+        Some(fraud_rule),
+        Refused(403, "role_required"),
+    ),
+    (
+        "GET /api/v1/fraud/rule-proposals/{rule_proposal_id}",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/rule-proposals/{rule_proposal_id}/test",
+        Some(nothing),
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/rule-proposals/{rule_proposal_id}/shadow",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/rule-proposals/{rule_proposal_id}/activate",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/rule-proposals/{rule_proposal_id}/withdraw",
+        None,
+        Refused(403, "role_required"),
+    ),
+    ("GET /api/v1/fraud/lists", None, Refused(403, "role_required")),
+    (
+        "POST /api/v1/fraud/lists",
+        Some(blocked_account),
+        Refused(403, "role_required"),
+    ),
+    (
+        "DELETE /api/v1/fraud/lists/{list_entry_id}",
+        None,
+        Refused(403, "role_required"),
+    ),
+    ("GET /api/v1/fraud/alerts", None, Refused(403, "role_required")),
+    (
+        "GET /api/v1/fraud/alerts/{alert_id}",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/alerts/{alert_id}/claim",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/alerts/{alert_id}/release",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/alerts/{alert_id}/escalate",
+        Some(reason),
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/alerts/{alert_id}/notes",
+        Some(note),
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/alerts/{alert_id}/evidence",
+        Some(note),
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/alerts/{alert_id}/decide",
+        Some(fraud_decision),
+        Refused(403, "role_required"),
+    ),
+    ("GET /api/v1/fraud/cases", None, Refused(403, "role_required")),
+    (
+        "GET /api/v1/fraud/cases/{case_id}",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/cases/{case_id}/notes",
+        Some(note),
+        Refused(403, "role_required"),
+    ),
+    ("GET /api/v1/fraud/audit-log", None, Refused(403, "role_required")),
+    (
+        "GET /api/v1/fraud/decisions/{transfer_id}",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/labels",
+        Some(labels),
+        Refused(403, "role_required"),
+    ),
 ];
 
 /// What belongs to one user, for another to try.
@@ -620,7 +735,12 @@ impl Owned {
             .replace("{client_id}", &self.api_key_id)
             .replace("{user_id}", &self.owner.user_id)
             .replace("{provider}", "google")
-            .replace("{number}", "1");
+            .replace("{number}", "1")
+            .replace("{code}", "velocity")
+            .replace("{rule_proposal_id}", "rpr_01h455vb4pex5vsknk084sn02q")
+            .replace("{list_entry_id}", "lst_01h455vb4pex5vsknk084sn02q")
+            .replace("{alert_id}", "alt_01h455vb4pex5vsknk084sn02q")
+            .replace("{case_id}", "case_01h455vb4pex5vsknk084sn02q");
         assert!(
             !path.contains('{'),
             "teach Owned::path what to put into {template}"
@@ -767,6 +887,26 @@ fn nothing(_: &Owned) -> Value {
     json!({})
 }
 
+fn reason(_: &Owned) -> Value {
+    json!({ "reason": "Because." })
+}
+
+fn note(_: &Owned) -> Value {
+    json!({ "text": "Because." })
+}
+
+fn fraud_rule(_: &Owned) -> Value {
+    json!({ "code": "any", "expression": "amount > 1 major", "sentence": "It is.", "action": "block" })
+}
+
+fn blocked_account(owned: &Owned) -> Value {
+    json!({ "list": "block", "subject_kind": "account", "subject": owned.account_id, "reason": "Because." })
+}
+
+fn fraud_decision(_: &Owned) -> Value {
+    json!({ "outcome": "release", "fraud": false, "reason": "Because." })
+}
+
 fn replay(_: &Owned) -> Value {
     json!({ "event_id": shared::id::EventId::new() })
 }
@@ -781,6 +921,10 @@ fn profile(_: &Owned) -> Value {
 
 fn bridge_secret(_: &Owned) -> Value {
     json!({ "name": "Shop", "kind": "server" })
+}
+
+fn labels(owned: &Owned) -> Value {
+    json!({ "labels": [{ "transfer_id": owned.transfer_id, "fraud": true }] })
 }
 
 fn payment(owned: &Owned) -> Value {

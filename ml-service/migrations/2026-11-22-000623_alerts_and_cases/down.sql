@@ -1,0 +1,1 @@
+DROP TABLE job_positions, case_history, alerts, cases;

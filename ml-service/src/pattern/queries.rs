@@ -1,0 +1,115 @@
+//! What the job reads of the log: the movements of some accounts, each a bounded number, the newest.
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use shared::Currency;
+use shared::id::UserId;
+use uuid::Uuid;
+
+use super::{Movement, Parameters};
+use crate::schema::pattern_parameters;
+
+/// Those in force.
+pub async fn parameters(conn: &mut AsyncPgConnection) -> anyhow::Result<Parameters> {
+    let (version, parameters): (i64, serde_json::Value) = pattern_parameters::table
+        .order(pattern_parameters::version.desc())
+        .select((pattern_parameters::version, pattern_parameters::parameters))
+        .first(conn)
+        .await
+        .context("there are no parameters of patterns")?;
+    serde_json::from_value(parameters).with_context(|| format!("parameters of patterns, version {version}"))
+}
+
+#[derive(Debug, QueryableByName)]
+struct MovementRow {
+    #[diesel(sql_type = SqlUuid)]
+    transfer_id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    debit_account_id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    credit_account_id: Uuid,
+    #[diesel(sql_type = BigInt)]
+    amount: i64,
+    #[diesel(sql_type = Text)]
+    currency: Currency,
+    #[diesel(sql_type = Timestamptz)]
+    occurred_at: DateTime<Utc>,
+}
+
+impl From<MovementRow> for Movement {
+    fn from(row: MovementRow) -> Self {
+        Self {
+            transfer_id: row.transfer_id,
+            from: row.debit_account_id,
+            to: row.credit_account_id,
+            amount: row.amount,
+            currency: row.currency,
+            at: row.occurred_at.timestamp(),
+        }
+    }
+}
+
+/// Which way a movement concerns an account.
+#[derive(Clone, Copy, Debug)]
+pub enum Side {
+    Out,
+    In,
+}
+
+/// The newest of each account on one side, up to `until`. What went back and forth in a correction is not looked at.
+pub async fn of_accounts(
+    conn: &mut AsyncPgConnection,
+    accounts: &[Uuid],
+    side: Side,
+    since: DateTime<Utc>,
+    of_each: i64,
+) -> QueryResult<Vec<Movement>> {
+    let column = match side {
+        Side::Out => "debit_account_id",
+        Side::In => "credit_account_id",
+    };
+    let rows: Vec<MovementRow> = sql_query(format!(
+        "SELECT newest.transfer_id, newest.debit_account_id, newest.credit_account_id, newest.amount, newest.currency,
+             newest.occurred_at
+         FROM unnest($1) AS account (id) CROSS JOIN LATERAL (
+             SELECT * FROM transfers
+             WHERE {column} = account.id AND occurred_at >= $2
+             ORDER BY occurred_at DESC LIMIT $3
+         ) AS newest
+         WHERE newest.status = 'posted' AND newest.kind IN ('transfer', 'deposit', 'withdrawal', 'capture')"
+    ))
+    .bind::<Array<SqlUuid>, _>(accounts)
+    .bind::<Timestamptz, _>(since)
+    .bind::<BigInt, _>(of_each)
+    .load(conn)
+    .await?;
+    Ok(rows.into_iter().map(Movement::from).collect())
+}
+
+#[derive(Debug, QueryableByName)]
+struct HolderRow {
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    holder_id: Option<UserId>,
+}
+
+/// Whose account it is, as the log knows it.
+pub async fn holder_of(conn: &mut AsyncPgConnection, account: Uuid) -> QueryResult<Option<UserId>> {
+    for side in ["debit", "credit"] {
+        let row: Option<HolderRow> = sql_query(format!(
+            "SELECT {side}_holder_id AS holder_id FROM transfers WHERE {side}_account_id = $1
+             ORDER BY occurred_at DESC LIMIT 1"
+        ))
+        .bind::<SqlUuid, _>(account)
+        .get_result(conn)
+        .await
+        .optional()?;
+        if let Some(holder) = row.and_then(|row| row.holder_id) {
+            return Ok(Some(holder));
+        }
+    }
+    Ok(None)
+}

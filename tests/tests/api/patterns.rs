@@ -1,0 +1,81 @@
+//! Patterns of laundering in what was posted become alerts, once, whatever the replicas; and what names a person is erased.
+
+use platform::client::eventually;
+use platform::{Platform, Service};
+use serde_json::{Value, json};
+use shared::clients::ml::ErasePerson;
+use shared::{Role, ServiceTokens};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deposits_just_under_the_threshold_are_one_alert() {
+    let platform = Platform::builder().replicas(2).start().await.unwrap();
+    let analyst = platform.register_with_role("analyst", Role::Compliance).await;
+    let holder = platform.register("holder").await;
+    let account = holder.open_account("USD").await;
+    for amount in [990_000, 980_000, 970_000, 960_000] {
+        holder.deposit(&account, amount, "USD").await.must_be(201);
+    }
+    let alert = eventually("the alert is open", async || {
+        let page = analyst.get("/api/v1/fraud/alerts").await.must_be(200);
+        page["data"].get(0).cloned()
+    })
+    .await;
+    assert_eq!(
+        (&alert["kind"], &alert["holder_id"]),
+        (&json!("structuring"), &json!(holder.user_id)),
+        "{alert}"
+    );
+    holder.deposit(&account, 950_000, "USD").await.must_be(201);
+    let sql = platform.sql().await;
+    eventually("all is looked at", async || {
+        let behind =
+            "SELECT count(*) FROM ml.transfers WHERE position > (SELECT min(position) FROM ml.job_positions)";
+        let behind: i64 = sql.query_one(behind, &[]).await.unwrap().get(0);
+        let told: i64 = sql
+            .query_one("SELECT count(*) FROM ml.transfers", &[])
+            .await
+            .unwrap()
+            .get(0);
+        (behind == 0 && told == 5).then_some(())
+    })
+    .await;
+    let page = analyst.get("/api/v1/fraud/alerts").await.must_be(200);
+    assert_eq!(page["data"].as_array().unwrap().len(), 1, "{page}");
+
+    // What is investigated is not erased; afterwards nothing names the holder.
+    let erase = async || {
+        let secrets = [platform.server.secrets.service_secret.clone().into()];
+        let tokens = ServiceTokens::new("auth-service", &secrets, platform.clock.clone()).unwrap();
+        let person = ErasePerson {
+            user_id: holder.user_id.parse().unwrap(),
+        };
+        let client = platform
+            .client_of(Service::Ml)
+            .with_token(&tokens.issue("ml-service").unwrap());
+        client.post("/internal/erasures", json!(person)).await.status
+    };
+    assert_eq!(erase().await, 409);
+    let path = format!("/api/v1/fraud/alerts/{}", alert["id"].as_str().unwrap());
+    analyst
+        .post(
+            &format!("{path}/notes"),
+            json!({ "text": "Mr Holder says it is his pension." }),
+        )
+        .await
+        .must_be(204);
+    analyst.post_empty(&format!("{path}/claim")).await.must_be(200);
+    let innocent = json!({ "fraud": false, "reason": "Pension of Mr Holder" });
+    analyst
+        .post(&format!("{path}/decide"), innocent)
+        .await
+        .must_be(200);
+    assert_eq!((erase().await, erase().await), (204, 204));
+    let alert = analyst.get(&path).await.must_be(200);
+    assert_eq!(alert["holder_id"], Value::Null, "{alert}");
+    assert!(!alert.to_string().contains("Holder"), "{alert}");
+    let named =
+        "SELECT count(*) FROM ml.transfers WHERE credit_holder_id IS NOT NULL OR debit_holder_id IS NOT NULL";
+    let named: i64 = sql.query_one(named, &[]).await.unwrap().get(0);
+    assert_eq!(named, 0);
+    platform.stop().await.unwrap();
+}
