@@ -6,6 +6,7 @@
 
 pub mod account_state;
 pub mod config;
+pub mod insight;
 pub mod observation;
 pub mod routes;
 pub mod rule;

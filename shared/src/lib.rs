@@ -30,6 +30,7 @@ pub mod scope;
 pub mod server;
 pub mod service_token;
 pub mod telemetry;
+pub mod time_zone;
 pub mod trace;
 
 pub use clock::Clock;
@@ -47,3 +48,4 @@ pub use principal::{Assurance, Principal, Role};
 pub use redis::Redis;
 pub use scope::Scope;
 pub use service_token::{ServiceCaller, ServiceTokens};
+pub use time_zone::TimeZone;
