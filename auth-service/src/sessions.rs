@@ -13,8 +13,6 @@ pub mod queries;
 pub mod refresh_token;
 pub mod validation;
 
-use std::net::IpAddr;
-
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderName};
 use base64::Engine;
@@ -23,7 +21,7 @@ use chrono::{DateTime, Duration, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
 use shared::id::{SessionId, UserId};
-use shared::{ApiError, Denial};
+use shared::{ApiError, Denial, Origin};
 use utoipa::ToSchema;
 
 use crate::login_attempts::device::PresentedDevice;
@@ -37,8 +35,6 @@ const REFRESH_TOKEN_PREFIX: &str = "rt_";
 const BRIDGE_PREFIX: &str = "brs_";
 const REMEMBERED_DEVICE_PREFIX: &str = "rdv_";
 pub const MAX_USER_AGENT_LENGTH: usize = 256;
-const MAX_DEVICE_ID_LENGTH: usize = 128;
-const DEVICE_ID: HeaderName = HeaderName::from_static("x-device-id");
 const REMEMBERED_DEVICE: HeaderName = HeaderName::from_static("x-remembered-device");
 
 /// A bearer secret of our making: 256 random bits behind a prefix that tells what it is for.
@@ -122,30 +118,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// The last address of `X-Forwarded-For` is the gateway's word, and only the gateway reaches this service.
     pub fn of(request: &HttpRequest) -> Self {
         let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let forwarded = text(header::X_FORWARDED_FOR)
-            .and_then(|list| list.rsplit(',').next())
-            .and_then(|address| address.trim().parse::<IpAddr>().ok());
-        let ip = forwarded.or_else(|| request.peer_addr().map(|peer| peer.ip()));
+        let Origin { device, address } = Origin::of(request.headers());
+        let ip = address.or_else(|| request.peer_addr().map(|peer| peer.ip().to_canonical()));
         let user_agent = text(header::USER_AGENT).filter(|text| !text.is_empty());
         Self {
-            ip: ip.map(|ip| ip.to_canonical().to_string()),
+            ip: ip.map(|ip| ip.to_string()),
             user_agent: user_agent.map(|text| text.chars().take(MAX_USER_AGENT_LENGTH).collect()),
-            device_id: text(DEVICE_ID).and_then(device_id),
+            device_id: device,
             device: PresentedDevice::of(request),
             remembered_device_hash: text(REMEMBERED_DEVICE).map(sha256),
         }
     }
-}
-
-/// A device id as it is kept: one that is too long names no device.
-pub fn device_id(text: &str) -> Option<String> {
-    let text = text.trim();
-    (1..=MAX_DEVICE_ID_LENGTH)
-        .contains(&text.len())
-        .then(|| text.to_owned())
 }
 
 /// A login as it is kept, decrypted.
@@ -212,7 +197,6 @@ mod tests {
         assert_eq!(client.ip.as_deref(), Some("192.0.2.7"));
         assert_eq!(client.user_agent.map(|text| text.len()), Some(256));
         assert_eq!(client.device_id.map(|text| text.len()), Some(128));
-        assert_eq!(device_id(&"d".repeat(129)), None);
         let nonsense = TestRequest::default()
             .insert_header(("x-forwarded-for", "<script>"))
             .peer_addr(([127, 0, 0, 1], 1).into())

@@ -1,6 +1,6 @@
 //! The configuration of the gateway, from the environment:
 //!
-//! - `AUTH_URL`, `ACCOUNTS_URL`, `TRANSACTIONS_URL`: base URLs of the services behind it, without a path
+//! - `AUTH_URL`, `ACCOUNTS_URL`, `TRANSACTIONS_URL`, `ML_URL`: base URLs of the services behind it, without a path
 //! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services
 //! - `REVOCATION_MAX_STALENESS_S`: how long ago at most it must be known who was revoked while money is moved, default 10
 //! - `ADDRESS_LIMIT_PER_MINUTE`: requests of one address, default 600
@@ -29,6 +29,7 @@ pub struct Config {
     pub auth_url: String,
     pub accounts_url: String,
     pub transactions_url: String,
+    pub ml_url: String,
     pub service_secrets: Vec<SecretString>,
     pub revocation_max_staleness: Duration,
     pub limits: LimitsConfig,
@@ -53,6 +54,7 @@ impl Config {
             auth_url: env.base_url("AUTH_URL"),
             accounts_url: env.base_url("ACCOUNTS_URL"),
             transactions_url: env.base_url("TRANSACTIONS_URL"),
+            ml_url: env.base_url("ML_URL"),
             service_secrets: env.secrets("SERVICE_SECRETS"),
             revocation_max_staleness: Duration::from_secs(env.or("REVOCATION_MAX_STALENESS_S", 10)),
             limits: LimitsConfig {
@@ -124,6 +126,7 @@ mod tests {
             "AUTH_URL is not",
             "ACCOUNTS_URL is not",
             "TRANSACTIONS_URL is not set",
+            "ML_URL is not set",
             "TRUSTED_PROXIES holds `10.0.0.0/33`",
             "CORS_ORIGINS holds `*`",
             "USER_LIMIT_PER_MINUTE is zero",
@@ -139,6 +142,7 @@ mod tests {
             ("AUTH_URL", "http://localhost:8081"),
             ("ACCOUNTS_URL", "http://localhost:8082/"),
             ("TRANSACTIONS_URL", "https://transactions.internal"),
+            ("ML_URL", "http://ml-service:8084"),
             ("SERVICE_SECRETS", "71c5e9a20d8b46f3b9c04d7e62a8f153"),
         ]);
         assert_eq!(Config::from_env(env).unwrap().limits.address_per_minute, 600);

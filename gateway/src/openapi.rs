@@ -5,7 +5,7 @@
 use anyhow::{Context, bail, ensure};
 use serde_json::{Map, Value, json};
 
-const DOCUMENTS: [(&str, &str); 3] = [
+const DOCUMENTS: [(&str, &str); 4] = [
     ("auth-service", include_str!("../../auth-service/openapi.json")),
     (
         "accounts-service",
@@ -15,6 +15,7 @@ const DOCUMENTS: [(&str, &str); 3] = [
         "transactions-service",
         include_str!("../../transactions-service/openapi.json"),
     ),
+    ("ml-service", include_str!("../../ml-service/openapi.json")),
 ];
 
 const DESCRIPTION: &str = "\
@@ -149,11 +150,12 @@ mod tests {
 
     #[test]
     fn every_documented_path_is_routed_to_its_service() {
-        for ((_, text), service) in
-            DOCUMENTS
-                .iter()
-                .zip([Service::Auth, Service::Accounts, Service::Transactions])
-        {
+        for ((_, text), service) in DOCUMENTS.iter().zip([
+            Service::Auth,
+            Service::Accounts,
+            Service::Transactions,
+            Service::Ml,
+        ]) {
             let document: Value = serde_json::from_str(text).unwrap();
             for (path, _) in objects(&document, "paths") {
                 let found = routes::find(path).map(|(service, _)| service);

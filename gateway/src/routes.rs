@@ -13,10 +13,11 @@ pub enum Service {
     Auth,
     Accounts,
     Transactions,
+    Ml,
 }
 
 /// Paths and all below them, the same on both sides of the gateway. A longer one comes before its own prefix.
-const TABLE: [(&str, Service); 22] = [
+const TABLE: [(&str, Service); 25] = [
     ("/api/v1/transfers", Service::Transactions),
     ("/api/v1/holds", Service::Transactions),
     ("/api/v1/payments", Service::Transactions),
@@ -30,6 +31,9 @@ const TABLE: [(&str, Service); 22] = [
     ("/api/v1/audit-log", Service::Transactions),
     ("/api/v1/ledger", Service::Transactions),
     ("/api/v1/accounts", Service::Accounts),
+    ("/api/v1/fraud", Service::Ml),
+    ("/api/v1/risk", Service::Ml),
+    ("/api/v1/insights", Service::Ml),
     ("/api/v1/auth", Service::Auth),
     ("/oauth", Service::Auth),
     ("/auth", Service::Auth),

@@ -20,6 +20,7 @@ pub struct Gateway {
     auth: Upstream,
     accounts: Upstream,
     transactions: Upstream,
+    ml: Upstream,
 }
 
 /// A service behind the gateway.
@@ -40,6 +41,7 @@ impl Gateway {
             auth: Upstream::new("auth-service", &config.auth_url)?,
             accounts: Upstream::new("accounts-service", &config.accounts_url)?,
             transactions: Upstream::new("transactions-service", &config.transactions_url)?,
+            ml: Upstream::new("ml-service", &config.ml_url)?,
         })
     }
 
@@ -48,6 +50,7 @@ impl Gateway {
             Service::Auth => &self.auth,
             Service::Accounts => &self.accounts,
             Service::Transactions => &self.transactions,
+            Service::Ml => &self.ml,
         }
     }
 }

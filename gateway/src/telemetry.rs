@@ -17,7 +17,12 @@ pub fn start() {
         "gateway_upstream_failures_total",
         "Requests that a service did not answer: no connection, a broken one, or no answer in time"
     );
-    for upstream in ["auth-service", "accounts-service", "transactions-service"] {
+    for upstream in [
+        "auth-service",
+        "accounts-service",
+        "transactions-service",
+        "ml-service",
+    ] {
         for kind in ["connect", "timeout", "broken"] {
             counter!("gateway_upstream_failures_total", "upstream" => upstream, "kind" => kind).increment(0);
         }

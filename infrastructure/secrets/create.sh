@@ -60,6 +60,7 @@ openssl genpkey -algorithm ed25519 | write transactions-service CHECKPOINT_SIGNI
 field_key | write auth-service FIELD_KEYS
 field_key | write auth-service BLIND_INDEX_KEYS
 field_key | write transactions-service WEBHOOK_KEYS
+field_key | write ml-service ORIGIN_KEYS
 random | write service-calls SERVICE_SECRETS
 
 mv "$partial" "$directory"

@@ -12,13 +12,14 @@ usage: rotate.sh DIRECTORY signing-key publish | sign | retire | replace
        rotate.sh DIRECTORY field-keys publish | retire
        rotate.sh DIRECTORY checkpoint-key replace
        rotate.sh DIRECTORY webhook-keys publish | sign | retire
+       rotate.sh DIRECTORY origin-keys replace
        rotate.sh DIRECTORY database-login SERVICE
        rotate.sh DIRECTORY migration-password SERVICE
 
   publish   makes a new secret that everybody accepts and nobody uses
   sign      uses the new one, accepts both
   retire    ends the old one
-  replace   all at once: of checkpoints that is enough; of a signing key that leaked, everybody's access token ends
+  replace   all at once: of checkpoints and origins that is enough; of a signing key that leaked, everybody's access token ends
 USAGE
     exit 2
 }
@@ -155,6 +156,15 @@ webhook_keys() { # step
     esac
 }
 
+# What was hashed under the old key is only not recognised any more.
+origin_keys() { # step
+    local file=$directory/ml-service/ORIGIN_KEYS keys key
+    [[ $1 == replace ]] || usage
+    keys=$(<"$file")
+    key=$(openssl rand -base64 32)
+    write "$file" "$((${keys%%:*} + 1)):$key"
+}
+
 # The same URL for another user with another password.
 new_url() { # file, user
     local url password
@@ -179,6 +189,7 @@ service-secrets) service_secrets "$3" ;;
 field-keys) field_keys "$3" ;;
 checkpoint-key) checkpoint_key "$3" ;;
 webhook-keys) webhook_keys "$3" ;;
+origin-keys) origin_keys "$3" ;;
 database-login)
     file=$directory/$3/DATABASE_URL
     [[ -f $file ]] || die "$3 has no database"

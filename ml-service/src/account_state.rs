@@ -10,7 +10,7 @@ use diesel::deserialize::{FromSql, FromSqlRow};
 use diesel::pg::{Pg, PgValue};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Int4, Nullable, Uuid};
-use shared::clients::ml::Observation;
+use shared::clients::ml::Fact;
 use shared::id::AccountId;
 
 use crate::schema::account_states;
@@ -47,34 +47,34 @@ fn bucket_of(at: DateTime<Utc>) -> i64 {
 
 impl AccountState {
     /// The state after the account's first transfer.
-    pub fn first(observation: &Observation) -> Self {
+    pub fn first(fact: &Fact) -> Self {
         let mut velocity_counts = VelocityCounts::default();
         velocity_counts.add(0);
         Self {
-            account_id: observation.debit_account_id,
+            account_id: fact.debit_account_id,
             transfer_count: 1,
-            amount_sum: observation.amount,
-            amount_max: observation.amount,
-            last_at: observation.posted_at,
-            velocity_bucket: bucket_of(observation.posted_at),
+            amount_sum: fact.amount,
+            amount_max: fact.amount,
+            last_at: fact.at,
+            velocity_bucket: bucket_of(fact.at),
             velocity_counts,
-            counterparty_ids: CounterpartyIds(vec![observation.credit_account_id]),
+            counterparty_ids: CounterpartyIds(vec![fact.credit_account_id]),
         }
     }
 
     /// The state after one more transfer.
-    pub fn observe(&mut self, observation: &Observation) {
-        if self.amount_sum.checked_add(observation.amount).is_none() {
+    pub fn observe(&mut self, fact: &Fact) {
+        if self.amount_sum.checked_add(fact.amount).is_none() {
             // Halving both keeps the mean, which is all that rules ask of them.
             self.amount_sum /= 2;
             self.transfer_count = (self.transfer_count / 2).max(1);
         }
-        self.amount_sum = self.amount_sum.saturating_add(observation.amount);
+        self.amount_sum = self.amount_sum.saturating_add(fact.amount);
         self.transfer_count = self.transfer_count.saturating_add(1);
-        self.amount_max = self.amount_max.max(observation.amount);
-        self.last_at = self.last_at.max(observation.posted_at);
-        self.count_in_bucket(bucket_of(observation.posted_at));
-        self.counterparty_ids.remember(observation.credit_account_id);
+        self.amount_max = self.amount_max.max(fact.amount);
+        self.last_at = self.last_at.max(fact.at);
+        self.count_in_bucket(bucket_of(fact.at));
+        self.counterparty_ids.remember(fact.credit_account_id);
     }
 
     fn count_in_bucket(&mut self, bucket: i64) {
@@ -164,19 +164,36 @@ impl FromSql<Array<Nullable<Uuid>>, Pg> for CounterpartyIds {
     }
 }
 
+/// A payment from account 1.
+#[cfg(test)]
+pub fn payment(amount: i64, credit_account_id: AccountId, at: DateTime<Utc>) -> Fact {
+    use shared::clients::transactions::{TransferKind, TransferStatus};
+    Fact {
+        transfer_id: shared::id::TransferId::new(),
+        status: TransferStatus::Posted,
+        kind: TransferKind::Transfer,
+        original_transfer_id: None,
+        debit_account_id: AccountId::from_uuid(uuid::Uuid::from_u128(1)),
+        credit_account_id,
+        debit_holder_id: None,
+        credit_holder_id: None,
+        amount,
+        currency: "USD".parse().unwrap(),
+        description: None,
+        code: None,
+        decided_by: None,
+        at,
+    }
+}
+
 /// The state after transfers of these amounts, all to one account.
 #[cfg(test)]
 pub fn state_of(amounts: &[i64], credit_account_id: AccountId) -> Option<AccountState> {
-    let observation = |amount: &i64| Observation {
-        debit_account_id: AccountId::from_uuid(uuid::Uuid::from_u128(1)),
-        credit_account_id,
-        amount: *amount,
-        currency: "USD".parse().unwrap(),
-        posted_at: DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
-    };
+    let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+    let fact = |amount: &i64| payment(*amount, credit_account_id, at);
     let (first, rest) = amounts.split_first()?;
-    let mut state = AccountState::first(&observation(first));
-    rest.iter().for_each(|amount| state.observe(&observation(amount)));
+    let mut state = AccountState::first(&fact(first));
+    rest.iter().for_each(|amount| state.observe(&fact(amount)));
     Some(state)
 }
 
@@ -184,14 +201,8 @@ pub fn state_of(amounts: &[i64], credit_account_id: AccountId) -> Option<Account
 mod tests {
     use super::*;
 
-    fn observation(amount: i64, credit_account_id: AccountId, minute: i64) -> Observation {
-        Observation {
-            debit_account_id: AccountId::from_uuid(uuid::Uuid::from_u128(1)),
-            credit_account_id,
-            amount,
-            currency: "USD".parse().unwrap(),
-            posted_at: at(minute),
-        }
+    fn fact(amount: i64, credit_account_id: AccountId, minute: i64) -> Fact {
+        payment(amount, credit_account_id, at(minute))
     }
 
     fn at(minute: i64) -> DateTime<Utc> {
@@ -202,9 +213,9 @@ mod tests {
     fn state(minutes: &[i64]) -> AccountState {
         let payee = AccountId::new();
         let (first, rest) = minutes.split_first().unwrap();
-        let mut state = AccountState::first(&observation(100, payee, *first));
+        let mut state = AccountState::first(&fact(100, payee, *first));
         rest.iter()
-            .for_each(|minute| state.observe(&observation(100, payee, *minute)));
+            .for_each(|minute| state.observe(&fact(100, payee, *minute)));
         state
     }
 
@@ -241,13 +252,13 @@ mod tests {
     #[test]
     fn the_counterparties_paid_most_recently_are_known() {
         let payees: Vec<AccountId> = (0..=64).map(|_| AccountId::new()).collect();
-        let mut state = AccountState::first(&observation(1, payees[0], 0));
+        let mut state = AccountState::first(&fact(1, payees[0], 0));
         payees[1..64]
             .iter()
-            .for_each(|payee| state.observe(&observation(1, *payee, 0)));
+            .for_each(|payee| state.observe(&fact(1, *payee, 0)));
         assert!(payees[..64].iter().all(|payee| state.has_paid(*payee)));
-        state.observe(&observation(1, payees[0], 0));
-        state.observe(&observation(1, payees[64], 0));
+        state.observe(&fact(1, payees[0], 0));
+        state.observe(&fact(1, payees[64], 0));
         assert!(state.has_paid(payees[0]) && state.has_paid(payees[64]));
         assert!(!state.has_paid(payees[1]));
     }
@@ -255,8 +266,8 @@ mod tests {
     #[test]
     fn a_sum_that_would_overflow_keeps_its_mean() {
         let payee = AccountId::new();
-        let mut state = AccountState::first(&observation(shared::money::MAX_AMOUNT, payee, 0));
-        (0..5_000).for_each(|_| state.observe(&observation(shared::money::MAX_AMOUNT, payee, 0)));
+        let mut state = AccountState::first(&fact(shared::money::MAX_AMOUNT, payee, 0));
+        (0..5_000).for_each(|_| state.observe(&fact(shared::money::MAX_AMOUNT, payee, 0)));
         let mean = state.amount_sum / state.transfer_count;
         let off_by = (mean - shared::money::MAX_AMOUNT).abs();
         assert!(off_by < shared::money::MAX_AMOUNT / 100, "{mean}");

@@ -4,6 +4,9 @@
 //! - `MIGRATION_DATABASE_URL`: the same as `ml_owner`; for `migrate` only
 //! - `ADMIN_DATABASE_URL`: an administrator of the database; for `provision` and `retire-logins` only
 //! - `DATABASE_MAX_CONNECTIONS`: connections in the pool, default 8
+//! - `AUTH_URL`: base URL of auth-service
+//! - `ORIGIN_KEYS`: what devices and addresses are hashed with, `number:key` pairs separated by commas, each key 32 random bytes
+//!   in base64. The first is used
 //! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services
 //! - `WORKERS`: threads that serve requests, default 1
 //! - `SHUTDOWN_DELAY_S`: how long requests are still taken after SIGTERM, until balancers have noticed, default 0
@@ -15,13 +18,17 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
-use shared::Clock;
 use shared::config::Env;
 use shared::db::DbConfig;
+use shared::{Clock, FieldKeys};
+
+use crate::origin::OriginKey;
 
 #[derive(Clone, Debug)]
 pub struct Config {
     pub db: DbConfig,
+    pub auth_url: String,
+    pub origin_key: OriginKey,
     pub service_secrets: Vec<SecretString>,
     pub workers: usize,
     pub shutdown_delay: Duration,
@@ -32,6 +39,8 @@ impl Config {
     pub fn from_env(mut env: Env) -> anyhow::Result<Self> {
         let config = Self {
             db: DbConfig::from_env(&mut env),
+            auth_url: env.base_url("AUTH_URL"),
+            origin_key: OriginKey(FieldKeys::blind_index_from_env(&mut env, "ORIGIN_KEYS")),
             service_secrets: env.secrets("SERVICE_SECRETS"),
             workers: env.or("WORKERS", 1),
             shutdown_delay: Duration::from_secs(env.or("SHUTDOWN_DELAY_S", 0)),

@@ -1,28 +1,36 @@
 //! `ml-service`: how suspicious is a transfer? `transactions-service` asks before it posts a batch ([`score`]) and tells
-//! afterwards what was posted ([`observation`]), from which each account's habits are learnt ([`account_state`]). The
-//! decision is made by rules that an operator can change while it runs ([`rule`]).
+//! afterwards what became of it ([`fact`]), which is kept ([`transfer_log`]) and from which each account's habits are learnt
+//! ([`account_state`]). The decision is made by rules that an operator can change while it runs ([`rule`]).
 //!
 //! Deliberately absent: any say over money. A score is advice; the ledger decides what to do with it, and how to do without.
 
 pub mod account_state;
 pub mod config;
+pub mod decision;
+pub mod entity_state;
+pub mod fact;
+pub mod feature;
 pub mod insight;
-pub mod observation;
+pub mod label;
+pub mod origin;
 pub mod routes;
 pub mod rule;
 pub mod schema;
 pub mod score;
 pub mod state;
 mod telemetry;
+pub mod transfer_log;
 
 use std::net::TcpListener;
 
 use actix_web::web;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use shared::access_token::AccessTokenVerifier;
 use shared::clients::ml::SERVICE;
 use shared::config::Env;
+use shared::process::Command;
 use shared::server::{Readiness, Server};
-use shared::{Amount, ApiError, Db, ServiceTokens};
+use shared::{Amount, ApiError, Db, HttpClient, ServiceTokens};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -34,7 +42,7 @@ pub const SCHEMA: &str = "ml";
 
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 
-/// A full batch has some 300 kB of scores to give, or 1 MB of observations.
+/// A full batch has some 600 kB of scores to ask for, or 1 MB of facts.
 const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 
 pub async fn serve(env: Env, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -46,6 +54,9 @@ pub async fn migrate(env: Env) -> anyhow::Result<()> {
     shared::db::migrate::migrate_from_env(env, SCHEMA, MIGRATIONS).await
 }
 
+/// Beside `serve`, `migrate` and the others.
+pub const COMMANDS: &[Command] = &[];
+
 /// Runs the service on `listener` until `shutdown` is cancelled.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     telemetry::start();
@@ -53,12 +64,17 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let tokens = web::Data::new(ServiceTokens::new(
         SERVICE,
         &config.service_secrets,
-        config.clock,
+        config.clock.clone(),
     )?);
+    let keys = HttpClient::new(SERVICE, "auth-service", &config.auth_url, None)?;
+    let verifier = AccessTokenVerifier::from_auth_service(SERVICE, keys, config.clock.clone());
+    let verifier = web::Data::new(verifier);
     let rules = RuleBook::default();
     let state = web::Data::new(State {
         db: db.clone(),
+        clock: config.clock,
         rules: rules.clone(),
+        origin_key: config.origin_key,
     });
     let loaded = rules.clone();
     let readiness = Readiness::default()
@@ -83,6 +99,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
             service
                 .app_data(state.clone())
                 .app_data(tokens.clone())
+                .app_data(verifier.clone())
                 .app_data(json_config());
             routes::configure(service);
         })

@@ -9,6 +9,6 @@ fn main() -> ExitCode {
         Some(ml_service::SCHEMA),
         ml_service::serve,
         ml_service::migrate,
-        &[],
+        ml_service::COMMANDS,
     )
 }

@@ -1,23 +1,29 @@
-//! The table of endpoints. All of them are for other services; the public API starts elsewhere.
+//! The table of endpoints.
 
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{observation, score};
+use crate::{decision, fact, label, score};
 
-pub fn configure(config: &mut ServiceConfig) {
-    config.map(|config| {
-        config
-            .service(score::handlers::score_transfers)
-            .service(observation::handlers::get_observation_position)
-            .service(observation::handlers::observe_transfers)
-    });
+pub fn configure(config: &mut ServiceConfig<'_>) {
+    config
+        .service(decision::handlers::get_fraud_decision)
+        .service(label::handlers::label_transfers)
+        .map(internal);
+}
+
+/// For the other services only, and so not in the public document.
+fn internal(config: &mut actix_web::web::ServiceConfig) -> &mut actix_web::web::ServiceConfig {
+    config
+        .service(score::handlers::score_transfers)
+        .service(fact::handlers::get_fact_position)
+        .service(fact::handlers::tell_facts)
 }
 
 pub fn document() -> OpenApi {
     shared::openapi::document(
         "Flowlet ML",
-        "Fraud scores. Has no public operations yet.",
+        "Fraud scores, and what is learnt from them.",
         configure,
     )
 }

@@ -265,6 +265,9 @@ mod tests {
             amount,
             currency: currency.parse().unwrap(),
             requested_at: chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
+            kind: None,
+            initiated_by: None,
+            origin: None,
         }
     }
 

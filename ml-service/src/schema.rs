@@ -14,10 +14,30 @@ diesel::table! {
 }
 
 diesel::table! {
+    entity_states (entity) {
+        entity -> Bytea,
+        state -> Bytea,
+    }
+}
+
+diesel::table! {
+    labels (position) {
+        position -> Int8,
+        transfer_id -> Uuid,
+        fraud -> Bool,
+        source -> Text,
+        labelled_by -> Uuid,
+        occurred_at -> Timestamptz,
+        known_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     observation_position (singleton) {
         singleton -> Bool,
         xid -> Int8,
         sequence -> Int8,
+        applied -> Int8,
     }
 }
 
@@ -51,7 +71,43 @@ diesel::table! {
         reasons -> Jsonb,
         rules_version -> Int8,
         created_at -> Timestamptz,
+        device -> Nullable<Uuid>,
+        address -> Nullable<Uuid>,
+        requested_at -> Nullable<Timestamptz>,
+        applied -> Nullable<Int8>,
+        vector -> Nullable<Bytea>,
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(account_states, observation_position, policies, rules, scores,);
+diesel::table! {
+    transfers (transfer_id) {
+        position -> Int8,
+        transfer_id -> Uuid,
+        kind -> Text,
+        status -> Text,
+        original_transfer_id -> Nullable<Uuid>,
+        debit_account_id -> Uuid,
+        credit_account_id -> Uuid,
+        debit_holder_id -> Nullable<Uuid>,
+        credit_holder_id -> Nullable<Uuid>,
+        amount -> Int8,
+        currency -> Text,
+        description -> Nullable<Text>,
+        code -> Nullable<Text>,
+        decided_by -> Nullable<Uuid>,
+        device -> Nullable<Uuid>,
+        address -> Nullable<Uuid>,
+        occurred_at -> Timestamptz,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(
+    account_states,
+    entity_states,
+    labels,
+    observation_position,
+    policies,
+    rules,
+    scores,
+    transfers,
+);

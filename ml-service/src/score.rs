@@ -1,8 +1,9 @@
 //! Scoring: each transfer of a batch gets the points of the rules that apply, a decision and the reasons, in request order.
-//! The answer is stored, and a transfer that comes again gets the stored answer. Nothing here learns; see `observation`.
+//! The answer is stored, and a transfer that comes again gets the stored answer. Nothing here learns; see `fact`.
 
 pub mod handlers;
 pub mod queries;
+pub mod vector;
 
 use std::collections::HashMap;
 
@@ -70,6 +71,9 @@ mod tests {
             amount,
             currency: "USD".parse().unwrap(),
             requested_at: chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap(),
+            kind: None,
+            initiated_by: None,
+            origin: None,
         }
     }
 

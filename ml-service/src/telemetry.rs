@@ -15,6 +15,10 @@ pub fn start() {
         "fraud_decisions_total",
         "Transfers scored, by what the score says to do with them"
     );
+    telemetry::counter(
+        "fraud_unscorable_total",
+        "Transfers that got no score because their amount is none",
+    );
     for decision in ["allow", "review", "block"] {
         counter!("fraud_decisions_total", "decision" => decision).increment(0);
     }

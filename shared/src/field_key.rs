@@ -124,24 +124,25 @@ impl From<FieldError> for ApiError {
 }
 
 impl FieldKeys {
+    fn none() -> Self {
+        Self(Arc::new(Keys {
+            encryption: Vec::new(),
+            blind_index: Vec::new(),
+        }))
+    }
+
     /// Reads `FIELD_KEYS` and `BLIND_INDEX_KEYS`: `number:key` pairs separated by commas, each key 32 bytes in base64.
     pub fn from_env(env: &mut Env) -> Self {
         let encryption = secret_list(env, ENCRYPTION_VARIABLE);
         let blind_index = secret_list(env, BLIND_INDEX_VARIABLE);
         let (encryption, blind_index) = (encryption.expose_secret(), blind_index.expose_secret());
-        let none = || {
-            Self(Arc::new(Keys {
-                encryption: Vec::new(),
-                blind_index: Vec::new(),
-            }))
-        };
         // What is not set was told already.
         if encryption.is_empty() || blind_index.is_empty() {
-            return none();
+            return Self::none();
         }
         Self::parse(encryption, blind_index).unwrap_or_else(|InvalidKeys { variable, why }| {
             env.refuse(variable, why);
-            none()
+            Self::none()
         })
     }
 
@@ -164,6 +165,26 @@ impl FieldKeys {
         }))
     }
 
+    /// Reads keys that only make blind indexes, from a variable of their own, written like `BLIND_INDEX_KEYS`.
+    pub fn blind_index_from_env(env: &mut Env, variable: &'static str) -> Self {
+        let text = secret_list(env, variable);
+        // What is not set was told already.
+        if text.expose_secret().is_empty() {
+            return Self::none();
+        }
+        Self::parse_blind_index(text.expose_secret()).unwrap_or_else(|why| {
+            env.refuse(variable, why);
+            Self::none()
+        })
+    }
+
+    pub fn parse_blind_index(text: &str) -> Result<Self, &'static str> {
+        Ok(Self(Arc::new(Keys {
+            encryption: Vec::new(),
+            blind_index: macs(&parse(text)?),
+        })))
+    }
+
     pub fn parse(encryption: &str, blind_index: &str) -> Result<Self, InvalidKeys> {
         let of = |variable| move |why| InvalidKeys { variable, why };
         let encryption = parse(encryption).map_err(of(ENCRYPTION_VARIABLE))?;
@@ -173,13 +194,9 @@ impl FieldKeys {
             return Err(of(BLIND_INDEX_VARIABLE)("has a key that is in FIELD_KEYS too"));
         }
         let encryption = ciphers(&encryption).map_err(of(ENCRYPTION_VARIABLE))?;
-        let blind_index = blind_index
-            .iter()
-            .map(|(number, key)| (*number, hmac::Key::new(hmac::HMAC_SHA256, key.as_slice())))
-            .collect();
         Ok(Self(Arc::new(Keys {
             encryption,
-            blind_index,
+            blind_index: macs(&blind_index),
         })))
     }
 
@@ -196,6 +213,11 @@ impl FieldKeys {
     /// The key that encrypts where the order decides: the first.
     pub fn first_encryption_key(&self) -> Result<KeyNumber, FieldError> {
         self.encryption_keys().next().ok_or(FieldError::NoKey)
+    }
+
+    /// The key that makes blind indexes where the order decides: the first.
+    pub fn first_blind_index_key(&self) -> Result<KeyNumber, FieldError> {
+        self.blind_index_keys().next().ok_or(FieldError::NoKey)
     }
 
     pub fn encrypt(
@@ -288,6 +310,12 @@ fn ciphers(keys: &[(KeyNumber, KeyBytes)]) -> Result<Vec<(KeyNumber, RandomizedN
         .map(|(number, key)| Ok((*number, RandomizedNonceKey::new(&AES_256_GCM_SIV, key)?)))
         .collect::<Result<_, aws_lc_rs::error::Unspecified>>()
         .map_err(|_| "has a key that cannot be used")
+}
+
+fn macs(keys: &[(KeyNumber, KeyBytes)]) -> Vec<(KeyNumber, hmac::Key)> {
+    keys.iter()
+        .map(|(number, key)| (*number, hmac::Key::new(hmac::HMAC_SHA256, key.as_slice())))
+        .collect()
 }
 
 fn parse(text: &str) -> Result<Vec<(KeyNumber, KeyBytes)>, &'static str> {

@@ -76,6 +76,8 @@ kinds! {
     WebhookEndpoint = "whk" as WebhookEndpointId;
     /// An event on its way to an endpoint.
     WebhookDelivery = "dlv" as WebhookDeliveryId;
+    /// A fraud model in the registry.
+    Model = "mdl" as ModelId;
 }
 
 #[derive(AsExpression, FromSqlRow)]

@@ -1,4 +1,4 @@
-//! The id and trace of the request that is being served.
+//! The id, trace and origin of the request that is being served.
 //!
 //! [`middleware`] is the outermost layer of every service: it names the request, follows W3C Trace Context, opens the spans
 //! of log and trace, and counts the answer. Errors and outgoing calls read the context from a task-local, so that no
@@ -19,8 +19,8 @@ use metrics::{Counter, Gauge, Histogram};
 use tokio::task::futures::TaskLocalFuture;
 use tracing::Instrument;
 
-use crate::Id;
 use crate::trace::{Span, TraceContext, export};
+use crate::{Id, Origin};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -36,6 +36,8 @@ pub struct RequestContext {
     pub request_id: Arc<str>,
     pub path: Arc<str>,
     pub trace: TraceContext,
+    /// As the gateway tells it; unknown at the gateway itself, and when another service asks.
+    pub origin: Option<Arc<Origin>>,
 }
 
 tokio::task_local! {
@@ -83,6 +85,11 @@ impl RequestContext {
             request_id: request_id.map_or_else(|| Id::<Request>::new().to_string().into(), Arc::from),
             path: path.into(),
             trace,
+            // A stranger could say anything.
+            origin: (!endpoint.public)
+                .then(|| Origin::of(headers))
+                .filter(|origin| !origin.is_unknown())
+                .map(Arc::new),
         };
         (context, caller)
     }
@@ -95,6 +102,7 @@ impl RequestContext {
             request_id: "req_test".into(),
             path: "/".into(),
             trace,
+            origin: None,
         }
     }
 }
@@ -273,6 +281,16 @@ mod tests {
                 "{trace}"
             );
             assert_eq!(context.trace.sampled, sampled);
+        }
+    }
+
+    #[test]
+    fn only_who_is_behind_the_gateway_believes_where_a_request_comes_from() {
+        let headers = header(HeaderName::from_static("x-forwarded-for"), "192.0.2.7");
+        for (public, known) in [(false, true), (true, false)] {
+            let endpoint = Endpoint::new("gateway", public);
+            let (context, _) = RequestContext::of_request(&endpoint, &headers, "/");
+            assert_eq!(context.origin.is_some(), known);
         }
     }
 

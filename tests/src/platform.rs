@@ -467,6 +467,10 @@ impl Platform {
             let keys = self.server.secrets.webhook_keys.clone();
             environment.insert("WEBHOOK_KEYS".to_owned(), keys);
         }
+        if service == Service::Ml {
+            let keys = self.server.secrets.origin_keys.clone();
+            environment.insert("ORIGIN_KEYS".to_owned(), keys);
+        }
         if service == Service::Auth {
             let secrets = &self.server.secrets;
             for (name, value) in [

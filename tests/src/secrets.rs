@@ -32,6 +32,9 @@ pub struct Secrets {
     /// `WEBHOOK_KEYS` of transactions-service, likewise.
     #[serde(default)]
     pub webhook_keys: String,
+    /// `ORIGIN_KEYS` of ml-service, likewise.
+    #[serde(default)]
+    pub origin_keys: String,
     passwords: BTreeMap<String, String>,
 }
 
@@ -46,6 +49,7 @@ impl Secrets {
             field_keys: new_field_key(1)?,
             blind_index_keys: new_field_key(1)?,
             webhook_keys: new_field_key(1)?,
+            origin_keys: new_field_key(1)?,
             passwords: roles
                 .map(|role| Ok((role, random_text()?)))
                 .collect::<anyhow::Result<_>>()?,
@@ -62,6 +66,7 @@ impl Secrets {
                     &mut kept.field_keys,
                     &mut kept.blind_index_keys,
                     &mut kept.webhook_keys,
+                    &mut kept.origin_keys,
                 ];
                 let missing: Vec<&mut String> = missing.into_iter().filter(|keys| keys.is_empty()).collect();
                 let no_signing_key = kept.checkpoint_signing_key.is_empty();
@@ -134,6 +139,7 @@ mod tests {
             "blind_index_keys",
             "checkpoint_signing_key",
             "webhook_keys",
+            "origin_keys",
         ] {
             old.remove(new).unwrap();
         }
@@ -141,7 +147,14 @@ mod tests {
         let (first, second) = (Secrets::kept_in(&file).unwrap(), Secrets::kept_in(&file).unwrap());
         fs::remove_file(&file).unwrap();
         assert_eq!(first.signing_key, old["signing_key"]);
-        let made = |secrets: Secrets| [secrets.field_keys, secrets.blind_index_keys, secrets.webhook_keys];
+        let made = |secrets: Secrets| {
+            [
+                secrets.field_keys,
+                secrets.blind_index_keys,
+                secrets.webhook_keys,
+                secrets.origin_keys,
+            ]
+        };
         let (first, second) = (made(first), made(second));
         assert!(first.iter().all(|keys| keys.starts_with("1:")));
         assert_eq!(first, second);

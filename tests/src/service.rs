@@ -142,7 +142,14 @@ impl Service {
                 auth_service::migrate,
                 auth_service::COMMANDS,
             ),
-            Self::Ml => main(name, port, schema, ml_service::serve, ml_service::migrate, &[]),
+            Self::Ml => main(
+                name,
+                port,
+                schema,
+                ml_service::serve,
+                ml_service::migrate,
+                ml_service::COMMANDS,
+            ),
             Self::Transactions => main(
                 name,
                 port,

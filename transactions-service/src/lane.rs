@@ -23,7 +23,7 @@ use metrics::Gauge;
 use shared::clients::ml::MlClient;
 use shared::id::{AccountId, HoldId, TransferId};
 use shared::request_context::{self, RequestContext};
-use shared::{ApiError, Clock, Db, Outcome};
+use shared::{ApiError, Clock, Db, Origin, Outcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -189,9 +189,15 @@ impl Mode {
 struct Job {
     items: Vec<Item>,
     mode: Mode,
-    /// Of the request, for the answers that name it.
+    /// Of the request, for the answers that name it and the score.
     context: Option<RequestContext>,
     reply: oneshot::Sender<Result<Vec<Answer>, ApiError>>,
+}
+
+impl Job {
+    fn origin(&self) -> Option<&Origin> {
+        self.context.as_ref()?.origin.as_deref()
+    }
 }
 
 /// What the lane consults besides the database.

@@ -47,7 +47,7 @@ async fn score_once(db: &Db, scorer: &Scorer) -> Result<(), ApiError> {
     }
     let mut transfers = Vec::with_capacity(rows.len());
     for row in &rows {
-        transfers.extend(row.clone().into_order()?.score_request(row.created_at));
+        transfers.extend(row.clone().into_order()?.score_request(row.created_at, None));
     }
     let batch = ScoreBatch {
         transfers,

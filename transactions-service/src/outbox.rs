@@ -3,6 +3,7 @@
 //! A sequence is handed out before its transaction commits, so a reader that follows it alone would skip what commits
 //! late. A row carries its transaction's id instead, and is read only once every older transaction has ended.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -12,21 +13,24 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Double, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::Deserialize;
-use shared::clients::ml::{MlClient, Observation, ObservationBatch, Position};
-use shared::id::AccountId;
+use shared::clients::ml::{Fact, FactBatch, MlClient, Position};
+use shared::id::{AccountId, TransferId};
 use shared::{ApiError, Currency, Db};
 use tokio_util::sync::CancellationToken;
 
+use crate::ledger_account;
 use crate::leg::{LegOrder, Legs};
 use crate::schema::outbox;
-use crate::transfer::TransferKind;
+use crate::transfer::{self, TransferKind, TransferStatus};
 
+/// What `ml-service` is told of. Holds are no transfers yet, and a flag is what it said itself.
+const TOLD: [&str; 3] = ["transfer.posted", "transfer.in_review", "transfer.rejected"];
 const BATCH: u16 = 1000;
 const IDLE_PAUSE: Duration = Duration::from_millis(200);
 const TROUBLE_PAUSE: Duration = Duration::from_secs(2);
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
-/// Tells `ml-service` of every posted transfer until `shutdown`. The receiver keeps the position, in the transaction that
+/// Tells `ml-service` what becomes of every transfer until `shutdown`. The receiver keeps the position, in the transaction that
 /// applies the facts, so each counts exactly once however many relays run and whatever crashes.
 pub async fn relay(db: Db, ml: MlClient, shutdown: CancellationToken) {
     let mut position = None;
@@ -125,11 +129,10 @@ struct Step {
 async fn relay_once(db: &Db, ml: &MlClient, position: Option<Position>) -> Result<Step, ApiError> {
     let after = match position {
         Some(position) => position,
-        None => ml.observed_up_to().await?.position,
+        None => ml.told_up_to().await?.position,
     };
     let mut conn = db.connection().await?;
     let rows = read_after(&mut conn, after, i64::from(BATCH)).await?;
-    drop(conn);
     let Some(last) = rows.last() else {
         return Ok(Step {
             position: after,
@@ -141,17 +144,12 @@ async fn relay_once(db: &Db, ml: &MlClient, position: Option<Position>) -> Resul
         sequence: last.sequence,
     };
     let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-    let observations = rows.into_iter().filter_map(observation_of).collect();
-    let observed = ml
-        .observe(&ObservationBatch {
-            after,
-            next,
-            observations,
-        })
-        .await?;
+    let facts = facts_of(&mut conn, &rows).await?;
+    drop(conn);
+    let told = ml.tell(&FactBatch { after, next, facts }).await?;
     metrics::counter!("outbox_relayed_total").increment(count);
     Ok(Step {
-        position: observed.position,
+        position: told.position,
         caught_up: count < u64::from(BATCH),
     })
 }
@@ -193,25 +191,33 @@ pub async fn read_after(
         .await
 }
 
-/// What ml-service learns from; the rest of the payload is skipped without being built.
+/// What ml-service is told of; the rest of the payload is skipped without being built.
 #[derive(Deserialize)]
-struct PostedTransfer {
+struct LedgerTransfer {
+    id: TransferId,
     kind: TransferKind,
+    status: TransferStatus,
     debit_account_id: Option<AccountId>,
     credit_account_id: Option<AccountId>,
     amount: Option<i64>,
     currency: Option<Currency>,
     #[serde(default)]
     legs: Vec<LegOrder>,
-    completed_at: DateTime<Utc>,
+    description: Option<String>,
+    rejection_code: Option<String>,
+    review_reason: Option<String>,
+    original_transfer_id: Option<TransferId>,
+    created_at: DateTime<Utc>,
+    completed_at: Option<DateTime<Utc>>,
 }
 
-/// Money that enters or goes back says nothing about how an account pays. Of several legs the largest on either side count.
-fn observation_of(row: OutboxRow) -> Option<Observation> {
-    if row.kind != "transfer.posted" {
+/// Without what it does not say itself: whose accounts these are, and who decided. Of several legs the largest on either side
+/// count.
+fn fact_of(row: &OutboxRow) -> Option<Fact> {
+    if !TOLD.contains(&row.kind.as_str()) {
         return None;
     }
-    let transfer: PostedTransfer = serde_json::from_str(&row.payload)
+    let transfer: LedgerTransfer = serde_json::from_str(&row.payload)
         .inspect_err(|error| {
             let error = shared::json::place_of(error);
             tracing::error!(
@@ -227,13 +233,47 @@ fn observation_of(row: OutboxRow) -> Option<Observation> {
         Some(legs) => (legs.largest_debit(), legs.largest_credit()),
         None => (None, None),
     };
-    transfer.kind.is_paid().then_some(Observation {
+    Some(Fact {
+        transfer_id: transfer.id,
+        status: transfer.status,
+        kind: transfer.kind,
+        original_transfer_id: transfer.original_transfer_id,
         debit_account_id: transfer.debit_account_id.or(debit.map(|leg| leg.account_id))?,
         credit_account_id: transfer.credit_account_id.or(credit.map(|leg| leg.account_id))?,
+        debit_holder_id: None,
+        credit_holder_id: None,
         amount: transfer.amount.or(legs.as_ref().map(Legs::total))?,
         currency: transfer.currency.or(debit.map(|leg| leg.currency))?,
-        posted_at: transfer.completed_at,
+        description: transfer.description,
+        code: transfer.rejection_code.or(transfer.review_reason),
+        decided_by: None,
+        at: transfer.completed_at.unwrap_or(transfer.created_at),
     })
+}
+
+/// The facts of these rows, with what the ledger knows of them.
+async fn facts_of(conn: &mut AsyncPgConnection, rows: &[OutboxRow]) -> QueryResult<Vec<Fact>> {
+    let mut facts: Vec<Fact> = rows.iter().filter_map(fact_of).collect();
+    let accounts: BTreeSet<AccountId> = facts
+        .iter()
+        .flat_map(|fact| [fact.debit_account_id, fact.credit_account_id])
+        .collect();
+    let holders = ledger_account::queries::holders_of(conn, accounts).await?;
+    let reviewed: Vec<TransferId> = facts
+        .iter()
+        .filter(|fact| fact.code.is_some() && fact.status != TransferStatus::InReview)
+        .map(|fact| fact.transfer_id)
+        .collect();
+    let deciders = match reviewed.is_empty() {
+        true => HashMap::new(),
+        false => transfer::queries::deciders_of(conn, &reviewed).await?,
+    };
+    for fact in &mut facts {
+        fact.debit_holder_id = holders.get(&fact.debit_account_id).copied();
+        fact.credit_holder_id = holders.get(&fact.credit_account_id).copied();
+        fact.decided_by = deciders.get(&fact.transfer_id).copied();
+    }
+    Ok(facts)
 }
 
 #[cfg(test)]
@@ -243,7 +283,7 @@ mod tests {
     use shared::id::UserId;
 
     use super::*;
-    use crate::transfer::{Note, TransferOrder, TransferRecord, TransferStatus};
+    use crate::transfer::{BLOCKED_BY_RISK, Note, TransferOrder, TransferRecord, TransferStatus};
 
     #[test]
     fn what_the_lane_writes_the_relay_reads() {
@@ -256,14 +296,19 @@ mod tests {
         let order = TransferOrder::new(TransferKind::Transfer, legs, Note::default(), UserId::new());
         let now = shared::Clock::system().now().trunc_subsecs(6);
         let record = TransferRecord::new(&order, TransferStatus::Posted, now, Some(now));
-        let row = |kind: &str| OutboxRow {
+        let row = |kind: &str, record: &TransferRecord| OutboxRow {
             xid: 1,
             sequence: 1,
             kind: kind.to_owned(),
-            payload: serde_json::to_string(&record).unwrap(),
+            payload: serde_json::to_string(record).unwrap(),
         };
-        let observation = observation_of(row("transfer.posted")).unwrap();
-        assert_eq!((observation.amount, observation.posted_at), (5, now));
-        assert!(observation_of(row("transfer.rejected")).is_none());
+        let posted = fact_of(&row("transfer.posted", &record)).unwrap();
+        assert_eq!((posted.amount, posted.at, posted.code), (5, now, None));
+        let rejected = TransferRecord::new(&order, TransferStatus::Rejected, now, Some(now));
+        let rejected = rejected.rejected_for(BLOCKED_BY_RISK);
+        let rejected = fact_of(&row("transfer.rejected", &rejected)).unwrap();
+        assert_eq!(rejected.code.as_deref(), Some(BLOCKED_BY_RISK));
+        assert!(fact_of(&row("transfer.flagged", &record)).is_none());
+        assert!(fact_of(&row("hold.placed", &record)).is_none());
     }
 }

@@ -11,73 +11,13 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
 use shared::clients::ml::{Decision, Reason, ScoreRequest};
+pub use shared::clients::transactions::{TransferKind, TransferStatus};
 use shared::id::{AccountId, HoldId, TransferId, UserId};
-use shared::{Amount, Currency};
+use shared::{Amount, Currency, Origin};
 use utoipa::ToSchema;
 
 use crate::book::{Refusal, ReviewReason};
 use crate::leg::{LegOrder, Legs};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TransferKind {
-    /// Between two accounts of the platform.
-    Transfer,
-    /// Money that enters over a rail.
-    Deposit,
-    /// Money that leaves over a rail.
-    Withdrawal,
-    /// What was set aside by a hold, or a part of it.
-    Capture,
-    /// What the payee gives back of a transfer; the payee can do so in several parts.
-    Refund,
-    /// A mistake undone, once and as a whole, proposed by one person of staff and approved by another.
-    Reversal,
-}
-
-impl TransferKind {
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Transfer => "transfer",
-            Self::Deposit => "deposit",
-            Self::Withdrawal => "withdrawal",
-            Self::Capture => "capture",
-            Self::Refund => "refund",
-            Self::Reversal => "reversal",
-        }
-    }
-
-    /// Whether it tells something about how the debit account pays.
-    pub fn is_paid(self) -> bool {
-        matches!(self, Self::Transfer | Self::Withdrawal | Self::Capture)
-    }
-
-    /// Whether the payer asked for it just now. Money that enters, that was set aside before, or that goes back is not scored.
-    pub fn is_scored(self) -> bool {
-        matches!(self, Self::Transfer | Self::Withdrawal)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TransferStatus {
-    /// The money moved.
-    Posted,
-    /// The money is held and a person decides.
-    InReview,
-    /// Nothing moved, for `rejection_code`.
-    Rejected,
-}
-
-impl TransferStatus {
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Posted => "posted",
-            Self::InReview => "in_review",
-            Self::Rejected => "rejected",
-        }
-    }
-}
 
 /// Why a transfer was recorded as rejected.
 pub const BLOCKED_BY_RISK: &str = "blocked_by_risk";
@@ -133,7 +73,11 @@ impl TransferOrder {
     }
 
     /// What ml-service is told: of several legs the largest on either side, with all that is debited.
-    pub fn score_request(&self, requested_at: DateTime<Utc>) -> Option<ScoreRequest> {
+    pub fn score_request(
+        &self,
+        requested_at: DateTime<Utc>,
+        origin: Option<&Origin>,
+    ) -> Option<ScoreRequest> {
         let (debit, credit) = (self.legs.largest_debit()?, self.legs.largest_credit()?);
         Some(ScoreRequest {
             transfer_id: self.id,
@@ -142,6 +86,9 @@ impl TransferOrder {
             amount: self.legs.total(),
             currency: debit.currency,
             requested_at,
+            kind: Some(self.kind),
+            initiated_by: Some(self.initiated_by),
+            origin: origin.cloned(),
         })
     }
 }

@@ -9,13 +9,14 @@ use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::ApiError;
+use shared::origin::device_id;
 
 use super::failure::Failure;
 use super::input::{Input, session_of};
 use super::reply::{self, ValidSession};
 use crate::instance::{SecretKind, ValidationMode};
 use crate::sessions::cache::Source;
-use crate::sessions::{Client, MAX_USER_AGENT_LENGTH, device_id};
+use crate::sessions::{Client, MAX_USER_AGENT_LENGTH};
 use crate::state::AppState;
 
 pub async fn validate(state: web::Data<AppState>, input: Input) -> Result<HttpResponse, Failure> {

@@ -4,13 +4,17 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use actix_web::{post, web};
-use shared::clients::ml::{Decision, Score, ScoreBatch, Scores};
+use shared::clients::ml::{Decision, Score, ScoreBatch, ScoreRequest, Scores};
 use shared::id::TransferId;
-use shared::{ApiError, ServiceCaller};
+use shared::{Amount, ApiError, ServiceCaller};
 
-use super::{queries, score_batch};
-use crate::account_state;
+use super::queries::{self, Evidence};
+use super::score_batch;
+use crate::entity_state::{Snapshot, event_of_request};
+use crate::feature::{Event, Vector, features};
+use crate::origin::{HashedOrigin, OriginKey};
 use crate::state::State;
+use crate::{account_state, entity_state};
 
 const MAX_TRANSFERS: usize = 1024;
 
@@ -30,7 +34,15 @@ pub async fn score_transfers(
             format!("A batch has at most {MAX_TRANSFERS} transfers."),
         ));
     }
-    crate::require_amounts(transfers.iter().map(|transfer| transfer.amount))?;
+    // Nothing absurd reaches the rules or the model. Who gets no score goes by the fallback policy; the others have theirs.
+    let (transfers, refused): (Vec<_>, Vec<_>) = transfers
+        .into_iter()
+        .partition(|transfer| Amount::try_from(transfer.amount).is_ok());
+    if !refused.is_empty() {
+        metrics::counter!("fraud_unscorable_total")
+            .increment(u64::try_from(refused.len()).unwrap_or(u64::MAX));
+        tracing::error!(transfers = refused.len(), "amounts that cannot be scored");
+    }
     let rules = state.rules.in_force()?;
     let accounts: Vec<_> = transfers
         .iter()
@@ -40,7 +52,21 @@ pub async fn score_transfers(
     let states = account_state::queries::find(&mut conn, &accounts).await?;
     let mut scores = score_batch(&transfers, &states, &rules);
     if !dry_run {
-        let inserted = queries::insert(&mut conn, rules.version, accounts, &scores).await?;
+        let origins = hash_origins(&state.origin_key, &transfers)?;
+        let events: Vec<Event> = transfers
+            .iter()
+            .zip(&origins)
+            .map(|(transfer, origin)| event_of_request(transfer, *origin))
+            .collect();
+        let Snapshot { states, applied } = entity_state::queries::load(&mut conn, &events).await?;
+        let vectors: Vec<Vector> = events.iter().map(|event| features(event, &states)).collect();
+        let evidence = Evidence {
+            requests: &transfers,
+            vectors: &vectors,
+            applied,
+        };
+        let inserted =
+            queries::insert(&mut conn, rules.version, accounts, &origins, &scores, &evidence).await?;
         if inserted < scores.len() {
             let ids: Vec<_> = scores.iter().map(|score| score.transfer_id).collect();
             answer_as_before(&mut scores, &queries::find(&mut conn, &ids).await?);
@@ -49,6 +75,14 @@ pub async fn score_transfers(
     }
     metrics::histogram!("fraud_scoring_duration_seconds").record(started.elapsed());
     Ok(web::Json(Scores { scores }))
+}
+
+fn hash_origins(key: &OriginKey, transfers: &[ScoreRequest]) -> Result<Vec<HashedOrigin>, ApiError> {
+    let hash = |transfer: &ScoreRequest| match &transfer.origin {
+        Some(origin) => key.hash(origin),
+        None => Ok(HashedOrigin::default()),
+    };
+    transfers.iter().map(hash).collect()
 }
 
 fn answer_as_before(scores: &mut [Score], stored: &HashMap<TransferId, Score>) {

@@ -2,17 +2,29 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::sql_types::{Array, Int2, Int8, Jsonb, Text, Uuid};
+use diesel::sql_types::{Array, Binary, Int2, Int8, Jsonb, Nullable, Text, Timestamptz, Uuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use shared::clients::ml::{Decision, Score};
+use shared::clients::ml::{Decision, Score, ScoreRequest};
 use shared::id::{AccountId, TransferId};
 
+use super::vector;
+use crate::feature::Vector;
+use crate::origin::HashedOrigin;
 use crate::schema::scores;
 
-/// Stores the scores of `accounts`' transfers, one for each, and tells how many were new.
+/// What decisions were made from: the requests, and a vector for each.
+pub struct Evidence<'a> {
+    pub requests: &'a [ScoreRequest],
+    pub vectors: &'a [Vector],
+    /// The position in the log that they stand at.
+    pub applied: i64,
+}
+
+/// Stores the scores of transfers, each with its debit account and origin, and tells how many were new.
 ///
 /// The commit does not wait for the disk, since this is in the path of every payment. A transfer that relied on a score
 /// commits after it, and while both are in one PostgreSQL server that commit brings the score to the disk with it.
@@ -20,7 +32,9 @@ pub async fn insert(
     conn: &mut AsyncPgConnection,
     rules_version: i64,
     accounts: Vec<AccountId>,
+    origins: &[HashedOrigin],
     scores: &[Score],
+    evidence: &Evidence<'_>,
 ) -> QueryResult<usize> {
     let decision = |score: &Score| match score.decision {
         Decision::Allow => "allow",
@@ -40,6 +54,15 @@ pub async fn insert(
         reasons: reasons
             .collect::<Result<_, _>>()
             .map_err(|error| diesel::result::Error::SerializationError(Box::new(error)))?,
+        devices: origins.iter().map(|origin| origin.device).collect(),
+        addresses: origins.iter().map(|origin| origin.address).collect(),
+        applied: evidence.applied,
+        vectors: evidence.vectors.iter().map(vector::encode).collect(),
+        times: evidence
+            .requests
+            .iter()
+            .map(|request| request.requested_at)
+            .collect(),
     }
     .execute(conn)
     .await
@@ -55,16 +78,24 @@ struct InsertScores {
     scores: Vec<i16>,
     decisions: Vec<&'static str>,
     reasons: Vec<serde_json::Value>,
+    devices: Vec<Option<uuid::Uuid>>,
+    addresses: Vec<Option<uuid::Uuid>>,
+    applied: i64,
+    vectors: Vec<Vec<u8>>,
+    times: Vec<DateTime<Utc>>,
 }
 
 impl QueryFragment<Pg> for InsertScores {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "WITH unflushed AS (SELECT set_config('synchronous_commit', 'off', true)) \
-             INSERT INTO scores (rules_version, transfer_id, account_id, score, decision, reasons) SELECT ",
+             INSERT INTO scores (rules_version, transfer_id, account_id, score, decision, reasons, device, \
+             address, vector, requested_at, applied) SELECT ",
         );
         out.push_bind_param::<Int8, _>(&self.rules_version)?;
-        out.push_sql(", batch.* FROM unflushed, unnest(");
+        out.push_sql(", batch.*, ");
+        out.push_bind_param::<Int8, _>(&self.applied)?;
+        out.push_sql(" FROM unflushed, unnest(");
         out.push_bind_param::<Array<Uuid>, _>(&self.transfers)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Uuid>, _>(&self.accounts)?;
@@ -74,6 +105,14 @@ impl QueryFragment<Pg> for InsertScores {
         out.push_bind_param::<Array<Text>, _>(&self.decisions)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Jsonb>, _>(&self.reasons)?;
+        for column in [&self.devices, &self.addresses] {
+            out.push_sql(", ");
+            out.push_bind_param::<Array<Nullable<Uuid>>, _>(column)?;
+        }
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Binary>, _>(&self.vectors)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Timestamptz>, _>(&self.times)?;
         // In one order everywhere, so that two batches with the same transfers wait for each other and do not deadlock.
         out.push_sql(
             ") AS batch (transfer_id) ORDER BY batch.transfer_id ON CONFLICT (transfer_id) DO NOTHING",

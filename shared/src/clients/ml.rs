@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::clients::transactions::{TransferKind, TransferStatus};
 use crate::http_client::{CallError, Retry};
-use crate::id::{AccountId, TransferId};
-use crate::{Currency, HttpClient};
+use crate::id::{AccountId, TransferId, UserId};
+use crate::{Currency, HttpClient, Origin};
 
 pub const SERVICE: &str = "ml-service";
 
@@ -32,6 +33,13 @@ pub struct ScoreRequest {
     pub amount: i64,
     pub currency: Currency,
     pub requested_at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<TransferKind>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initiated_by: Option<UserId>,
+    /// Absent when nobody asks for it just now, such as for a scheduled one, and when it is scored late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 /// `POST /internal/scores`: at most 1,024 transfers. Scoring the same transfer again answers the same.
@@ -78,29 +86,50 @@ pub struct Position {
     pub sequence: i64,
 }
 
-/// A transfer that was posted, to learn an account's habits from.
+/// What became of a transfer: that it was posted, waits for a person, or was rejected.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Observation {
+pub struct Fact {
+    pub transfer_id: TransferId,
+    pub status: TransferStatus,
+    pub kind: TransferKind,
+    /// Of a refund or reversal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original_transfer_id: Option<TransferId>,
+    /// Of several legs the largest on either side, like the credit account.
     pub debit_account_id: AccountId,
     pub credit_account_id: AccountId,
+    /// Absent of a clearing account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub debit_holder_id: Option<UserId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit_holder_id: Option<UserId>,
     /// Minor units.
     pub amount: i64,
     pub currency: Currency,
-    pub posted_at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Why it was rejected, or is or was in review.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Who decided the review.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<UserId>,
+    /// When that was.
+    pub at: DateTime<Utc>,
 }
 
-/// `POST /internal/observations`: the posted transfers after `after`, up to and with `next`. Applied only when `after` is
-/// where the receiver stands, in one transaction with its new position, so each fact counts exactly once.
+/// `POST /internal/facts`: the facts after `after`, up to and with `next`. Applied only when `after` is where the receiver
+/// stands, in one transaction with its new position, so each fact counts exactly once.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ObservationBatch {
+pub struct FactBatch {
     pub after: Position,
     pub next: Position,
-    pub observations: Vec<Observation>,
+    pub facts: Vec<Fact>,
 }
 
 /// Where the receiver stands now; the sender goes on from here.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct ObservedUpTo {
+pub struct ToldUpTo {
     pub position: Position,
 }
 
@@ -127,14 +156,12 @@ impl MlClient {
             .await
     }
 
-    pub async fn observe(&self, batch: &ObservationBatch) -> Result<ObservedUpTo, CallError> {
-        self.http
-            .post("/internal/observations", batch, Retry::Idempotent)
-            .await
+    pub async fn tell(&self, batch: &FactBatch) -> Result<ToldUpTo, CallError> {
+        self.http.post("/internal/facts", batch, Retry::Idempotent).await
     }
 
-    /// Where the observations stand.
-    pub async fn observed_up_to(&self) -> Result<ObservedUpTo, CallError> {
-        self.http.get("/internal/observations").await
+    /// Where the facts stand.
+    pub async fn told_up_to(&self) -> Result<ToldUpTo, CallError> {
+        self.http.get("/internal/facts").await
     }
 }

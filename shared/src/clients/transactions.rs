@@ -1,8 +1,11 @@
-//! What `accounts-service` asks of the ledger in `transactions-service`.
+//! What `accounts-service` asks of the ledger in `transactions-service`, and the ledger's words for a transfer.
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use diesel::deserialize::{FromSql, FromSqlRow};
+use diesel::pg::{Pg, PgValue};
+use diesel::sql_types::Text;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -13,6 +16,94 @@ use crate::page::Limit;
 use crate::{Currency, Cursor, HttpClient, Page, Principal, Role};
 
 pub const SERVICE: &str = "transactions-service";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema, FromSqlRow)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferKind {
+    /// Between two accounts of the platform.
+    Transfer,
+    /// Money that enters over a rail.
+    Deposit,
+    /// Money that leaves over a rail.
+    Withdrawal,
+    /// What was set aside by a hold, or a part of it.
+    Capture,
+    /// What the payee gives back of a transfer; the payee can do so in several parts.
+    Refund,
+    /// A mistake undone, once and as a whole, proposed by one person of staff and approved by another.
+    Reversal,
+}
+
+impl TransferKind {
+    pub const ALL: [Self; 6] = [
+        Self::Transfer,
+        Self::Deposit,
+        Self::Withdrawal,
+        Self::Capture,
+        Self::Refund,
+        Self::Reversal,
+    ];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Transfer => "transfer",
+            Self::Deposit => "deposit",
+            Self::Withdrawal => "withdrawal",
+            Self::Capture => "capture",
+            Self::Refund => "refund",
+            Self::Reversal => "reversal",
+        }
+    }
+
+    /// Whether it tells something about how the debit account pays.
+    pub fn is_paid(self) -> bool {
+        matches!(self, Self::Transfer | Self::Withdrawal | Self::Capture)
+    }
+
+    /// Whether the payer asked for it just now. Money that enters, that was set aside before, or that goes back is not scored.
+    pub fn is_scored(self) -> bool {
+        matches!(self, Self::Transfer | Self::Withdrawal)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, FromSqlRow)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferStatus {
+    /// The money moved.
+    Posted,
+    /// The money is held and a person decides.
+    InReview,
+    /// Nothing moved, for `rejection_code`.
+    Rejected,
+}
+
+impl TransferStatus {
+    pub const ALL: [Self; 3] = [Self::Posted, Self::InReview, Self::Rejected];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Posted => "posted",
+            Self::InReview => "in_review",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+impl FromSql<Text, Pg> for TransferKind {
+    fn from_sql(value: PgValue<'_>) -> diesel::deserialize::Result<Self> {
+        let word = <String as FromSql<Text, Pg>>::from_sql(value)?;
+        let kind = Self::ALL.into_iter().find(|kind| kind.word() == word);
+        Ok(kind.ok_or("not a kind of transfer")?)
+    }
+}
+
+impl FromSql<Text, Pg> for TransferStatus {
+    fn from_sql(value: PgValue<'_>) -> diesel::deserialize::Result<Self> {
+        let word = <String as FromSql<Text, Pg>>::from_sql(value)?;
+        let status = Self::ALL.into_iter().find(|status| status.word() == word);
+        Ok(status.ok_or("not a status of a transfer")?)
+    }
+}
 
 /// Whether an account may send and receive. Closed is final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

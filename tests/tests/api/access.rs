@@ -112,7 +112,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 118] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 120] = [
     ("PUT /api/v1/auth/me/picture", None, OnlyOwn),
     ("DELETE /api/v1/auth/me/picture", None, OnlyOwn),
     ("GET /api/v1/auth/social/accounts", None, OnlyOwn),
@@ -535,6 +535,16 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 118] = [
     ("GET /api/v1/ledger/checkpoints/latest", None, OnlyOwn),
     ("GET /api/v1/ledger/checkpoints/{number}", None, OnlyOwn),
     ("GET /api/v1/ledger/export", None, Refused(403, "role_required")),
+    (
+        "GET /api/v1/fraud/decisions/{transfer_id}",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/labels",
+        Some(labels),
+        Refused(403, "role_required"),
+    ),
 ];
 
 /// What belongs to one user, for another to try.
@@ -781,6 +791,10 @@ fn profile(_: &Owned) -> Value {
 
 fn bridge_secret(_: &Owned) -> Value {
     json!({ "name": "Shop", "kind": "server" })
+}
+
+fn labels(owned: &Owned) -> Value {
+    json!({ "labels": [{ "transfer_id": owned.transfer_id, "fraud": true }] })
 }
 
 fn payment(owned: &Owned) -> Value {

@@ -58,7 +58,9 @@ fn catalogue(service: Service) -> BTreeSet<&'static str> {
         ],
         Service::Ml => &[
             OF_A_DATABASE,
-            "fraud_decisions_total fraud_scoring_duration_seconds",
+            OF_CALLS,
+            OF_ACCESS_TOKENS,
+            "fraud_decisions_total fraud_scoring_duration_seconds fraud_unscorable_total",
         ],
     };
     let names = parts.iter().chain([&OF_EVERY_SERVICE]);

@@ -81,6 +81,12 @@ const WRONG: [(Service, &[Wrong]); 5] = [
                 "0123456789abcdef0123456789abcdef",
                 "is a pattern",
             ),
+            (
+                "ORIGIN_KEYS",
+                "1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+                "hardly any different characters",
+            ),
+            ("AUTH_URL", "http://auth.example.com", "outside of the cluster"),
         ],
     ),
     (
@@ -140,6 +146,7 @@ const WRONG: [(Service, &[Wrong]); 5] = [
             ),
             ("ACCOUNTS_URL", "http://10.1.2.3", "outside of the cluster"),
             ("TRANSACTIONS_URL", "", "is not set"),
+            ("ML_URL", "ml-service:8084", "is not a base URL"),
         ],
     ),
 ];

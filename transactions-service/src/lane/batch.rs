@@ -44,8 +44,8 @@ pub(super) async fn score(scorer: &Scorer, jobs: Vec<Job>) -> Vec<ScoredJob> {
         let jobs = jobs.iter().filter(|job| job.mode.is_dry_run() == dry_run);
         let transfers: Vec<ScoreRequest> = jobs
             .clone()
-            .flat_map(|job| &job.items)
-            .filter_map(|item| item.work.scored_as()?.score_request(now))
+            .flat_map(|job| job.items.iter().map(|item| (item, job.origin())))
+            .filter_map(|(item, origin)| item.work.scored_as()?.score_request(now, origin))
             .collect();
         for transfers in transfers.chunks(MAX_SCORED_AT_ONCE) {
             let span = Span::of_batch("score_batch", jobs.clone().filter_map(|job| job.context.as_ref()));

@@ -1,5 +1,7 @@
 //! Ledger accounts, outside the lane. Balances are only read here.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::clients::transactions::{LedgerAccount, LedgerStatus};
@@ -64,6 +66,20 @@ pub async fn insert_customer_account(
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// Whose accounts these are, which never changes. Clearing accounts are nobody's.
+pub async fn holders_of(
+    conn: &mut AsyncPgConnection,
+    ids: impl IntoIterator<Item = AccountId>,
+) -> QueryResult<HashMap<AccountId, UserId>> {
+    let rows: Vec<(AccountId, Option<UserId>)> = ledger_accounts::table
+        .filter(ledger_accounts::id.eq_any(ids))
+        .select((ledger_accounts::id, ledger_accounts::holder_id))
+        .load(conn)
+        .await?;
+    let held = rows.into_iter().filter_map(|(id, holder)| Some((id, holder?)));
+    Ok(held.collect())
 }
 
 /// The clearing account of a rail and currency, made when it is first needed.

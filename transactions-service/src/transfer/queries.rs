@@ -1,5 +1,7 @@
 //! Reading transfers. They are written by the lane.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::dsl::exists;
 use diesel::prelude::*;
@@ -170,4 +172,18 @@ pub async fn review_holds(conn: &mut AsyncPgConnection, id: TransferId) -> Query
         .select(holds::id)
         .load(conn)
         .await
+}
+
+/// Who decided about those of these transfers that were in review.
+pub async fn deciders_of(
+    conn: &mut AsyncPgConnection,
+    ids: &[TransferId],
+) -> QueryResult<HashMap<TransferId, UserId>> {
+    let rows: Vec<(TransferId, Option<UserId>)> = transfers::table
+        .filter(transfers::id.eq_any(ids))
+        .select((transfers::id, transfers::decided_by))
+        .load(conn)
+        .await?;
+    let decided = rows.into_iter().filter_map(|(id, decider)| Some((id, decider?)));
+    Ok(decided.collect())
 }

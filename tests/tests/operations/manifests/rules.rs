@@ -422,8 +422,8 @@ pub const RULES: &[Rule] = &[
             change(
                 "ConfigMap",
                 "ml-service",
-                "/data/AUTH_URL",
-                r#""http://auth-service:8081""#,
+                "/data/ACCOUNTS_URL",
+                r#""http://accounts-service:8082""#,
             ),
         ],
     },
@@ -805,7 +805,7 @@ fn variables_are_known(manifests: &Manifests) -> Vec<String> {
 }
 
 /// What is told by a file only.
-pub const SECRET_VARIABLES: [&str; 16] = [
+pub const SECRET_VARIABLES: [&str; 17] = [
     "ADMIN_DATABASE_URL",
     "BLIND_INDEX_KEYS",
     "BRIDGE_SECRETS",
@@ -814,6 +814,7 @@ pub const SECRET_VARIABLES: [&str; 16] = [
     "FIELD_KEYS",
     "MIGRATION_DATABASE_URL",
     "NEXT_SIGNING_KEY",
+    "ORIGIN_KEYS",
     "PREVIOUS_SIGNING_KEY",
     "REDIS_URL",
     "SERVICE_SECRETS",
@@ -872,14 +873,16 @@ fn secrets_are_only_referred_to(manifests: &Manifests) -> Vec<String> {
 }
 
 /// Who calls whom, as the page of the architecture says.
-const CALLS: [(Service, Service); 7] = [
+const CALLS: [(Service, Service); 9] = [
     (Service::Gateway, Service::Auth),
     (Service::Gateway, Service::Accounts),
     (Service::Gateway, Service::Transactions),
+    (Service::Gateway, Service::Ml),
     (Service::Accounts, Service::Auth),
     (Service::Accounts, Service::Transactions),
     (Service::Transactions, Service::Auth),
     (Service::Transactions, Service::Ml),
+    (Service::Ml, Service::Auth),
 ];
 
 fn connections_are_the_arrows(manifests: &Manifests) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! The place in the outbox up to which facts have been applied.
+//! The place in the outbox up to which facts have been taken in.
 
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -24,11 +24,17 @@ pub async fn lock_position(conn: &mut AsyncPgConnection) -> QueryResult<Position
     Ok(Position { xid, sequence })
 }
 
-pub async fn set_position(conn: &mut AsyncPgConnection, position: Position) -> QueryResult<()> {
+/// `applied` is the newest position in the log that the feature engine has learnt, if it has learnt something.
+pub async fn set_position(
+    conn: &mut AsyncPgConnection,
+    position: Position,
+    applied: Option<i64>,
+) -> QueryResult<()> {
     diesel::update(observation_position::table)
         .set((
             observation_position::xid.eq(position.xid),
             observation_position::sequence.eq(position.sequence),
+            applied.map(|applied| observation_position::applied.eq(applied)),
         ))
         .execute(conn)
         .await?;

@@ -1,0 +1,5 @@
+DROP TABLE labels;
+ALTER TABLE scores
+    DROP COLUMN vector,
+    DROP COLUMN applied,
+    DROP COLUMN requested_at;
