@@ -4,7 +4,7 @@
 //! - `MIGRATION_DATABASE_URL`: the same as `ml_owner`; for `migrate` only
 //! - `ADMIN_DATABASE_URL`: an administrator of the database; for `provision` and `retire-logins` only
 //! - `DATABASE_MAX_CONNECTIONS`: connections in the pool, default 8
-//! - `AUTH_URL`: base URL of auth-service
+//! - `AUTH_URL`, `TRANSACTIONS_URL`: base URLs of the services it calls
 //! - `ORIGIN_KEYS`: what devices and addresses are hashed with, `number:key` pairs separated by commas, each key 32 random bytes
 //!   in base64. The first is used
 //! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services
@@ -28,6 +28,7 @@ use crate::origin::OriginKey;
 pub struct Config {
     pub db: DbConfig,
     pub auth_url: String,
+    pub transactions_url: String,
     pub origin_key: OriginKey,
     pub service_secrets: Vec<SecretString>,
     pub workers: usize,
@@ -40,6 +41,7 @@ impl Config {
         let config = Self {
             db: DbConfig::from_env(&mut env),
             auth_url: env.base_url("AUTH_URL"),
+            transactions_url: env.base_url("TRANSACTIONS_URL"),
             origin_key: OriginKey(FieldKeys::blind_index_from_env(&mut env, "ORIGIN_KEYS")),
             service_secrets: env.secrets("SERVICE_SECRETS"),
             workers: env.or("WORKERS", 1),

@@ -27,10 +27,12 @@ use actix_web::web;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use shared::access_token::AccessTokenVerifier;
 use shared::clients::ml::SERVICE;
+use shared::clients::transactions::{self, TransactionsClient};
 use shared::config::Env;
 use shared::process::Command;
 use shared::server::{Readiness, Server};
 use shared::{Amount, ApiError, Db, HttpClient, ServiceTokens};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -55,7 +57,9 @@ pub async fn migrate(env: Env) -> anyhow::Result<()> {
 }
 
 /// Beside `serve`, `migrate` and the others.
-pub const COMMANDS: &[Command] = &[];
+pub const COMMANDS: &[Command] = &[("insights-benchmark", |_| {
+    Box::pin(async { insight::benchmark::main() })
+})];
 
 /// Runs the service on `listener` until `shutdown` is cancelled.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -69,12 +73,21 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let keys = HttpClient::new(SERVICE, "auth-service", &config.auth_url, None)?;
     let verifier = AccessTokenVerifier::from_auth_service(SERVICE, keys, config.clock.clone());
     let verifier = web::Data::new(verifier);
+    let own_tokens = ServiceTokens::new(SERVICE, &config.service_secrets, config.clock.clone())?;
+    let balances = HttpClient::new(
+        SERVICE,
+        transactions::SERVICE,
+        &config.transactions_url,
+        Some(own_tokens),
+    )?;
     let rules = RuleBook::default();
     let state = web::Data::new(State {
         db: db.clone(),
         clock: config.clock,
         rules: rules.clone(),
         origin_key: config.origin_key,
+        balances: TransactionsClient::new(balances),
+        insight_slots: Semaphore::new(insight::reading::SLOTS),
     });
     let loaded = rules.clone();
     let readiness = Readiness::default()

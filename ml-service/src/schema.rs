@@ -14,9 +14,42 @@ diesel::table! {
 }
 
 diesel::table! {
+    budgets (holder_id, category, currency) {
+        holder_id -> Uuid,
+        category -> Text,
+        currency -> Text,
+        amount -> Int8,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    category_rules (id) {
+        id -> Uuid,
+        holder_id -> Uuid,
+        transfer_id -> Nullable<Uuid>,
+        counterparty_account_id -> Nullable<Uuid>,
+        words -> Nullable<Text>,
+        category -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     entity_states (entity) {
         entity -> Bytea,
         state -> Bytea,
+    }
+}
+
+diesel::table! {
+    insight_feedback (holder_id, insight_id) {
+        holder_id -> Uuid,
+        insight_id -> Uuid,
+        kind -> Text,
+        rating -> Nullable<Text>,
+        dismissed_at -> Nullable<Timestamptz>,
+        updated_at -> Timestamptz,
     }
 }
 
@@ -103,7 +136,10 @@ diesel::table! {
 
 diesel::allow_tables_to_appear_in_same_query!(
     account_states,
+    budgets,
+    category_rules,
     entity_states,
+    insight_feedback,
     labels,
     observation_position,
     policies,

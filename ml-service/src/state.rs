@@ -1,6 +1,8 @@
 //! What handlers work with.
 
+use shared::clients::transactions::TransactionsClient;
 use shared::{Clock, Db};
+use tokio::sync::Semaphore;
 
 use crate::origin::OriginKey;
 use crate::rule::book::RuleBook;
@@ -11,4 +13,8 @@ pub struct State {
     pub clock: Clock,
     pub rules: RuleBook,
     pub origin_key: OriginKey,
+    /// Asked for balances in this service's own name.
+    pub balances: TransactionsClient,
+    /// How many insights may still be computed at a time.
+    pub insight_slots: Semaphore,
 }

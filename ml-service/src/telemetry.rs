@@ -4,6 +4,9 @@ use metrics::{counter, describe_counter};
 use shared::clients::ml::SERVICE;
 use shared::telemetry;
 
+use crate::insight::InsightKind;
+use crate::insight::feedback::Rating;
+
 /// Begins to count, before anything happens that counts.
 pub fn start() {
     telemetry::start_metrics(SERVICE);
@@ -21,5 +24,14 @@ pub fn start() {
     );
     for decision in ["allow", "review", "block"] {
         counter!("fraud_decisions_total", "decision" => decision).increment(0);
+    }
+    describe_counter!(
+        "insight_feedback_total",
+        "Insights that holders rated or dismissed, by kind"
+    );
+    for kind in InsightKind::ALL {
+        for said in Rating::ALL.map(Rating::name).into_iter().chain(["dismissed"]) {
+            counter!("insight_feedback_total", "kind" => kind.name(), "said" => said).increment(0);
+        }
     }
 }

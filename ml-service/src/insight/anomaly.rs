@@ -9,16 +9,18 @@ use shared::id::{AccountId, TransferId};
 use super::category::Category;
 use super::movement::{History, Movement};
 use super::recurring::Series;
-use super::statistics::{median, quantile, total};
+use super::statistics::{median, total};
 use super::wording::{day, money, month, times};
 use super::{Finding, InsightKind, NEWS_DAYS, Period, last_day_of, month_of, months_before};
 
-/// Payments in a category, before one of them can be called unusual.
+/// Payments to one counterparty or in one category, before one of them can be called unusual.
 const LEAST_EARLIER: usize = 8;
-/// How many times what nine of ten stay below.
-const UNUSUAL_TIMES: i64 = 3;
+/// How many times the most that was paid before.
+const UNUSUAL_TIMES: i64 = 2;
 /// Months before, of which each must have some spending in the category.
-const LEAST_MONTHS: u32 = 3;
+const LEAST_MONTHS: usize = 4;
+/// Payments in the month: of a few, each makes a month.
+const LEAST_IN_MONTH: usize = 5;
 /// Days within which the same payment comes twice by mistake.
 const TWICE_WITHIN_DAYS: i64 = 2;
 
@@ -86,35 +88,80 @@ fn duplicate<'a>(history: &History, group: &[&'a Movement]) -> Option<Finding<'a
     })
 }
 
+/// What was paid before, to compare with: to the same counterparty under the same label, or for the same category.
+#[derive(Default)]
+struct Earlier<'a> {
+    by_label: HashMap<(AccountId, &'a str), Paid>,
+    by_category: HashMap<Category, Paid>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Paid {
+    count: usize,
+    most: i64,
+}
+
+impl Paid {
+    fn add(&mut self, amount: i64) {
+        self.count += 1;
+        self.most = self.most.max(amount);
+    }
+}
+
+impl<'a> Earlier<'a> {
+    /// The nearest that is known well enough, and how a sentence calls it.
+    fn most(&self, movement: &'a Movement) -> Option<(i64, String)> {
+        let known = |paid: Option<&Paid>| {
+            paid.filter(|paid| paid.count >= LEAST_EARLIER)
+                .map(|paid| paid.most)
+        };
+        let label = (movement.counterparty_id, movement.label.as_str());
+        if let Some(most) = known(self.by_label.get(&label)) {
+            return Some((most, "there".to_owned()));
+        }
+        let most = known(self.by_category.get(&movement.category))?;
+        let is_known = movement.category != Category::Unknown;
+        is_known.then(|| (most, format!("for {}", movement.category.words())))
+    }
+
+    fn add(&mut self, movement: &'a Movement) {
+        let label = (movement.counterparty_id, movement.label.as_str());
+        self.by_label.entry(label).or_default().add(movement.amount);
+        self.by_category
+            .entry(movement.category)
+            .or_default()
+            .add(movement.amount);
+    }
+}
+
 fn unusual_payments<'a>(history: &'a History, planned: &HashSet<TransferId>) -> Vec<Finding<'a>> {
-    let mut earlier: HashMap<Category, Vec<i64>> = HashMap::new();
+    let mut earlier = Earlier::default();
     let mut findings = Vec::new();
     for movement in history.spending().filter(|it| !planned.contains(&it.transfer_id)) {
-        let earlier = earlier.entry(movement.category).or_default();
-        if history.age(movement.on) <= NEWS_DAYS && movement.category != Category::Unknown {
-            findings.extend(unusual_payment(history, movement, earlier));
+        if history.age(movement.on) <= NEWS_DAYS {
+            findings.extend(unusual_payment(history, movement, &earlier));
         }
-        // Kept in order, so that a quantile is a look-up.
-        let place = earlier.partition_point(|amount| *amount <= movement.amount);
-        earlier.insert(place, movement.amount);
+        earlier.add(movement);
     }
     findings
 }
 
-fn unusual_payment<'a>(history: &History, movement: &'a Movement, earlier: &[i64]) -> Option<Finding<'a>> {
-    let high = quantile(earlier, 90);
-    let is_unusual = earlier.len() >= LEAST_EARLIER && movement.amount >= high.saturating_mul(UNUSUAL_TIMES);
-    is_unusual.then(|| Finding {
+fn unusual_payment<'a>(
+    history: &History,
+    movement: &'a Movement,
+    earlier: &Earlier<'a>,
+) -> Option<Finding<'a>> {
+    let (most, where_to) = earlier.most(movement)?;
+    (movement.amount >= most.saturating_mul(UNUSUAL_TIMES)).then(|| Finding {
         kind: InsightKind::UnusualPayment,
         subject: movement.transfer_id.to_string(),
         title: format!("An unusual payment to {}", movement.counterparty()),
         sentence: format!(
-            "{} went to {} on {}: {} what nine of ten of your payments for {} stay below.",
+            "{} went to {} on {}: {} the most that you had ever paid {where_to}.",
             money(movement.amount, history.currency),
             movement.counterparty(),
             day(movement.on),
-            times(movement.amount, high),
-            movement.category.words(),
+            times(movement.amount, most),
         ),
         category: Some(movement.category),
         amount: Some(movement.amount),
@@ -166,15 +213,15 @@ fn spike<'a>(
         .filter(|month| *month >= first_day)
         .map(sum)
         .collect();
-    let enough = u32::try_from(before.len()).is_ok_and(|months| months >= LEAST_MONTHS);
+    let enough = before.len() >= LEAST_MONTHS && !before.contains(&0) && of(in_month).len() >= LEAST_IN_MONTH;
     let (usual, most, now) = (
         median(before.iter().copied()),
         before.iter().copied().max()?,
         sum(in_month),
     );
-    // Half as much again as ever, and no single payment: that is an unusual payment, and told as one.
+    // Far more than ever, and no single payment: that is an unusual payment, and told as one.
     let largest = of(in_month).iter().map(|movement| movement.amount).max()?;
-    let is_spike = enough && usual > 0 && now >= most.saturating_add(most / 2) && largest <= now / 2;
+    let is_spike = enough && now >= most.saturating_add(most / 3 * 2) && largest <= now / 2;
     is_spike.then(|| Finding {
         kind: InsightKind::CategorySpike,
         subject: format!("{} {in_month}", category.name()),
@@ -240,23 +287,33 @@ mod tests {
 
     #[test]
     fn a_payment_far_above_the_others_of_its_category_is_told() {
-        let mut payments: Vec<_> = (0..10).map(|week| ("Restaurant", 1 + week * 9, 3_000)).collect();
-        payments.push(("Bistro", 95, 9_000));
-        assert_eq!(told(96, &payments), [InsightKind::UnusualPayment]);
-        payments.pop();
-        payments.push(("Bistro", 95, 8_999));
-        assert_eq!(told(96, &payments), []);
-        payments.pop();
-        payments.push(("Zorblat", 95, 90_000));
-        assert_eq!(told(96, &payments), [], "of what is unknown nothing is usual");
+        let dinners = |what: &'static str| (0..10).map(move |week| (what, 1 + week * 9, 3_000));
+        let with = |what, amount, dinners: &mut dyn Iterator<Item = (&'static str, u32, i64)>| {
+            told(96, &dinners.chain([(what, 95, amount)]).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            with("Bistro", 6_000, &mut dinners("Restaurant")),
+            [InsightKind::UnusualPayment]
+        );
+        assert_eq!(with("Bistro", 5_999, &mut dinners("Restaurant")), []);
+        assert_eq!(
+            with("Zorblat", 90_000, &mut dinners("Restaurant")),
+            [],
+            "of what is unknown nothing is usual"
+        );
+        assert_eq!(
+            with("Zorblat", 6_000, &mut dinners("Zorblat")),
+            [InsightKind::UnusualPayment],
+            "but of one shop it is"
+        );
     }
 
     #[test]
     fn a_month_far_above_the_others_is_told() {
         // Days are counted from the first of January: 121 is the first of May.
-        let mut payments: Vec<_> = (0..12).map(|week| ("Aldi", 2 + week * 10, 4_000)).collect();
+        let mut payments: Vec<_> = (0..13).map(|week| ("Aldi", 1 + week * 9, 4_000)).collect();
         payments.extend((0..8).map(|number| ("Lidl", 121 + number * 3, 4_000)));
         assert_eq!(told(150, &payments), [InsightKind::CategorySpike]);
-        assert_eq!(told(150, &payments[..16]), []);
+        assert_eq!(told(150, &payments[..17]), []);
     }
 }

@@ -20,6 +20,22 @@ use super::statistics::total;
 use super::wording::{basis_points, percent};
 use super::{Insight, InsightKind, NEWS_DAYS, cash_flow, last_day_of, month_of, subscription};
 
+/// Households that the command generates, of the seeds from 1 on.
+const HOUSEHOLDS: u64 = 1_000;
+
+/// The command.
+pub fn main() -> anyhow::Result<()> {
+    let mut report = Report::default();
+    for done in 0..HOUSEHOLDS {
+        report.judge(&Household::generate(1 + done));
+        if done % 100 == 99 {
+            eprintln!("{} of {HOUSEHOLDS} households", done + 1);
+        }
+    }
+    println!("{report}");
+    Ok(())
+}
+
 /// How many were told and right, told and wrong, and right and not told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
@@ -66,15 +82,6 @@ const SUBSCRIPTIONS: &str = "subscriptions";
 const CATEGORIES: &str = "categories";
 
 impl Report {
-    /// Of the households with the seeds from `first` on.
-    pub fn of(first: u64, count: u64) -> Self {
-        let mut report = Self::default();
-        for seed in (first..).take(usize::try_from(count).unwrap_or(usize::MAX)) {
-            report.judge(&Household::generate(seed));
-        }
-        report
-    }
-
     pub fn tally(&self, name: &str) -> Tally {
         self.tallies.get(name).copied().unwrap_or_default()
     }
@@ -318,19 +325,15 @@ fn not_told(household: &Household, series: &[Series<'_>], kind: InsightKind, tol
             count(meant.filter(|(_, id)| on(id).is_some_and(is_news) && !is_told(id)))
         }
         InsightKind::MissedPayment => {
-            let can_be_known = |it: &&TrueSeries| it.is_fixed && until_today(it) >= 4;
-            let recent = truth.series.iter().filter(can_be_known).flat_map(|it| {
-                let late = it.missed.iter().filter(|due| {
-                    let age = (day(TODAY) - **due).num_days();
-                    // Before it is late nobody can know; after a second one it has ended.
-                    (12..=30).contains(&age)
-                        && !told
-                            .iter()
-                            .any(|told| (told.period.from - **due).num_days().abs() <= 8)
-                });
-                late.map(|_| ())
-            });
-            count(recent)
+            let is_told = |due: &NaiveDate| {
+                told.iter()
+                    .any(|it| (it.period.from - *due).num_days().abs() <= 8)
+            };
+            let can_be_known = truth
+                .series
+                .iter()
+                .filter(|it| it.is_fixed && until_today(it) >= 5);
+            count(can_be_known.filter_map(missed_lately).filter(|due| !is_told(due)))
         }
         InsightKind::BudgetExceeded => 0,
         InsightKind::BudgetPace => {
@@ -362,6 +365,25 @@ fn not_told(household: &Household, series: &[Series<'_>], kind: InsightKind, tol
             count(new.filter(|it| !is_told(it)))
         }
     }
+}
+
+/// The one that is missing, if it is late, and not yet so late that the series has ended.
+fn missed_lately(series: &TrueSeries) -> Option<NaiveDate> {
+    let age = |due: &NaiveDate| (day(TODAY) - *due).num_days();
+    let (period, slack) = series.cadence.days();
+    if series.is_cancelled {
+        let last = series.payments.last()?.0;
+        let first = series.missed.iter().find(|due| **due > last)?;
+        return (slack + 3..period).contains(&age(first)).then_some(*first);
+    }
+    let went_on = |due: &&NaiveDate| {
+        series
+            .payments
+            .iter()
+            .any(|(on, _)| on > *due && *on <= day(TODAY))
+    };
+    let is_recent = |due: &&NaiveDate| (0..NEWS_DAYS - 5).contains(&age(due));
+    series.missed.iter().filter(went_on).find(is_recent).copied()
 }
 
 impl fmt::Display for Report {
@@ -406,7 +428,9 @@ mod tests {
     /// The figures of `insights.md` are of many more; these floors are a little below what so few give.
     #[test]
     fn insights_are_right_as_often_as_is_said() {
-        let report = Report::of(1, 40);
+        let mut report = Report::default();
+        (1..=25).for_each(|seed| report.judge(&Household::generate(seed)));
+        println!("{report}");
         for (name, precision, recall) in [
             (RECURRING, 9_000, 8_500),
             (SUBSCRIPTIONS, 9_000, 8_500),

@@ -1,5 +1,7 @@
 //! Budgets: what the holder wants to spend on a category in a calendar month, and whether this month keeps to it.
 
+pub mod handlers;
+
 use chrono::{Datelike, NaiveDate};
 use serde::Serialize;
 use shared::Currency;
@@ -45,8 +47,8 @@ pub struct BudgetPace {
     pub period: Period,
 }
 
-/// How far above the budget a projection is told: a twentieth is within its error.
-const MARGIN: i64 = 20;
+/// How far above the budget a projection is told: an eighth of it is within its error.
+const MARGIN: i64 = 8;
 const USUAL_DAYS: i64 = 90;
 
 pub fn pace(history: &History, budget: &Budget, series: &[Series<'_>]) -> BudgetPace {
@@ -181,7 +183,7 @@ fn finding<'a>(history: &'a History, budget: &'a Budget, pace: &BudgetPace) -> O
         confidence: if kind == InsightKind::BudgetExceeded {
             99
         } else {
-            80
+            70
         },
     })
 }
@@ -210,7 +212,7 @@ mod tests {
         let (_, projected) = status(105, 1);
         assert_eq!(projected, 5 * 3_000 + 15 * 1_000);
         assert_eq!(status(105, 30_000).0, BudgetStatus::OnTrack);
-        assert_eq!(status(105, 28_000).0, BudgetStatus::OverPace);
+        assert_eq!(status(105, 26_000).0, BudgetStatus::OverPace);
         assert_eq!(status(105, 14_999).0, BudgetStatus::Exceeded);
     }
 

@@ -1,6 +1,8 @@
 //! What a payment is for. A table of words decides, the longest match first, and what the holder has said decides before it.
 //! What neither knows is `unknown`, and says so: a wrong category is worse than none.
 
+pub mod handlers;
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 

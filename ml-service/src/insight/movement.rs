@@ -1,4 +1,6 @@
-//! A holder's side of a transfer: money that came in or went out.
+//! A holder's side of a transfer: money that came in or went out ([`logged`] tells of which transfers).
+
+pub mod logged;
 
 use std::collections::BTreeSet;
 

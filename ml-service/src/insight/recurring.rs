@@ -46,7 +46,7 @@ impl Cadence {
     ];
 
     /// How long a period is, and by how many days a step may be off.
-    const fn days(self) -> (i64, i64) {
+    pub const fn days(self) -> (i64, i64) {
         match self {
             Self::Weekly => (7, 2),
             Self::Fortnightly => (14, 3),

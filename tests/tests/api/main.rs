@@ -23,6 +23,7 @@ mod fraud;
 mod gateway;
 mod history;
 mod holds;
+mod insights;
 mod legs;
 mod limits;
 mod mail;
