@@ -15,6 +15,7 @@ pub mod erasure;
 pub mod expression;
 pub mod fact;
 pub mod feature;
+pub mod insight;
 pub mod label;
 pub mod list;
 pub mod origin;
@@ -39,6 +40,7 @@ use shared::config::Env;
 use shared::process::Command;
 use shared::server::{Readiness, Server};
 use shared::{Amount, ApiError, Db, HttpClient, ServiceTokens};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -63,9 +65,14 @@ pub async fn migrate(env: Env) -> anyhow::Result<()> {
 }
 
 /// Beside `serve`, `migrate` and the others.
-pub const COMMANDS: &[Command] = &[("aml-benchmark", |_| {
-    Box::pin(async { pattern::benchmark::main() })
-})];
+pub const COMMANDS: &[Command] = &[
+    ("aml-benchmark", |_| {
+        Box::pin(async { pattern::benchmark::main() })
+    }),
+    ("insights-benchmark", |_| {
+        Box::pin(async { insight::benchmark::main() })
+    }),
+];
 
 /// Runs the service on `listener` until `shutdown` is cancelled.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -80,6 +87,13 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let verifier = AccessTokenVerifier::from_auth_service(SERVICE, keys, config.clock.clone());
     let verifier = web::Data::new(verifier);
     let ledger = HttpClient::new(SERVICE, transactions::SERVICE, &config.transactions_url, None)?;
+    let own_tokens = ServiceTokens::new(SERVICE, &config.service_secrets, config.clock.clone())?;
+    let balances = HttpClient::new(
+        SERVICE,
+        transactions::SERVICE,
+        &config.transactions_url,
+        Some(own_tokens),
+    )?;
     let rules = RuleBook::default();
     let state = web::Data::new(State {
         db: db.clone(),
@@ -87,6 +101,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         rules: rules.clone(),
         origin_key: config.origin_key,
         ledger: TransactionsClient::new(ledger),
+        balances: TransactionsClient::new(balances),
+        insight_slots: Semaphore::new(insight::reading::SLOTS),
     });
     let loaded = rules.clone();
     let readiness = Readiness::default()

@@ -3,7 +3,10 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{alert, analyst, case, decision, erasure, fact, label, list, rule, rule_proposal, score};
+use crate::insight::{budget, category};
+use crate::{
+    alert, analyst, case, decision, erasure, fact, insight, label, list, rule, rule_proposal, score,
+};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -34,6 +37,21 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(analyst::list_fraud_audit_log)
         .service(decision::handlers::get_fraud_decision)
         .service(label::handlers::label_transfers)
+        .service(insight::handlers::list_insights)
+        .service(insight::handlers::list_anomalies)
+        .service(insight::handlers::list_recurring_payments)
+        .service(insight::handlers::list_subscriptions)
+        .service(insight::handlers::list_savings)
+        .service(insight::handlers::get_cash_flow)
+        .service(insight::handlers::rate_insight)
+        .service(insight::handlers::dismiss_insight)
+        .service(category::handlers::list_categories)
+        .service(category::handlers::list_category_rules)
+        .service(category::handlers::put_category_rule)
+        .service(category::handlers::delete_category_rule)
+        .service(budget::handlers::list_budgets)
+        .service(budget::handlers::put_budget)
+        .service(budget::handlers::delete_budget)
         .map(internal);
 }
 

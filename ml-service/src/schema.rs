@@ -58,6 +58,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    budgets (holder_id, category, currency) {
+        holder_id -> Uuid,
+        category -> Text,
+        currency -> Text,
+        amount -> Int8,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     case_history (number) {
         number -> Int8,
         case_id -> Uuid,
@@ -81,9 +91,32 @@ diesel::table! {
 }
 
 diesel::table! {
+    category_rules (id) {
+        id -> Uuid,
+        holder_id -> Uuid,
+        transfer_id -> Nullable<Uuid>,
+        counterparty_account_id -> Nullable<Uuid>,
+        words -> Nullable<Text>,
+        category -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     entity_states (entity) {
         entity -> Bytea,
         state -> Bytea,
+    }
+}
+
+diesel::table! {
+    insight_feedback (holder_id, insight_id) {
+        holder_id -> Uuid,
+        insight_id -> Uuid,
+        kind -> Text,
+        rating -> Nullable<Text>,
+        dismissed_at -> Nullable<Timestamptz>,
+        updated_at -> Timestamptz,
     }
 }
 
@@ -222,9 +255,12 @@ diesel::allow_tables_to_appear_in_same_query!(
     account_states,
     alerts,
     audit_log,
+    budgets,
     case_history,
     cases,
+    category_rules,
     entity_states,
+    insight_feedback,
     job_positions,
     labels,
     list_entries,

@@ -2,6 +2,7 @@
 
 use shared::clients::transactions::TransactionsClient;
 use shared::{Clock, Db};
+use tokio::sync::Semaphore;
 
 use crate::origin::OriginKey;
 use crate::rule::book::RuleBook;
@@ -12,5 +13,10 @@ pub struct State {
     pub clock: Clock,
     pub rules: RuleBook,
     pub origin_key: OriginKey,
+    /// Asked in the name of an analyst.
     pub ledger: TransactionsClient,
+    /// Asked for balances in this service's own name.
+    pub balances: TransactionsClient,
+    /// How many insights may still be computed at a time.
+    pub insight_slots: Semaphore,
 }

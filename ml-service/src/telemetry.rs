@@ -5,6 +5,8 @@ use shared::clients::ml::SERVICE;
 use shared::telemetry;
 
 use crate::alert::Severity;
+use crate::insight::InsightKind;
+use crate::insight::feedback::Rating;
 
 /// Begins to count, before anything happens that counts.
 pub fn start() {
@@ -36,6 +38,15 @@ pub fn start() {
     );
     for severity in Severity::ALL {
         set_alerts(severity, 0, 0);
+    }
+    describe_counter!(
+        "insight_feedback_total",
+        "Insights that holders rated or dismissed, by kind"
+    );
+    for kind in InsightKind::ALL {
+        for said in Rating::ALL.map(Rating::name).into_iter().chain(["dismissed"]) {
+            counter!("insight_feedback_total", "kind" => kind.name(), "said" => said).increment(0);
+        }
     }
 }
 

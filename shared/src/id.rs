@@ -66,6 +66,12 @@ kinds! {
     /// The facts of one transaction of the ledger, and the blocks that one connection wrote.
     Block = "blk" as BlockId;
     Chain = "chn" as ChainId;
+    /// Something that a holder's transfers tell; made from what it is about, so it is no UUIDv7.
+    Insight = "ins" as InsightId;
+    /// What a holder says a payment is for.
+    CategoryRule = "cat" as CategoryRuleId;
+    /// How likely a customer is to pay back, as assessed once.
+    RiskAssessment = "rsk" as RiskAssessmentId;
     /// Where events are sent.
     WebhookEndpoint = "whk" as WebhookEndpointId;
     /// An event on its way to an endpoint.

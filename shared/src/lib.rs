@@ -31,6 +31,7 @@ pub mod scope;
 pub mod server;
 pub mod service_token;
 pub mod telemetry;
+pub mod time_zone;
 pub mod trace;
 
 pub use clock::Clock;
@@ -49,3 +50,4 @@ pub use principal::{Assurance, Principal, Role};
 pub use redis::Redis;
 pub use scope::Scope;
 pub use service_token::{ServiceCaller, ServiceTokens};
+pub use time_zone::TimeZone;

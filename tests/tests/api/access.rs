@@ -112,7 +112,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 145] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 160] = [
     ("PUT /api/v1/auth/me/picture", None, OnlyOwn),
     ("DELETE /api/v1/auth/me/picture", None, OnlyOwn),
     ("GET /api/v1/auth/social/accounts", None, OnlyOwn),
@@ -640,6 +640,45 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 145] = [
         Refused(403, "role_required"),
     ),
     ("GET /api/v1/fraud/audit-log", None, Refused(403, "role_required")),
+    ("GET /api/v1/insights", None, ShowsNothing),
+    ("GET /api/v1/insights/anomalies", None, ShowsNothing),
+    ("GET /api/v1/insights/recurring", None, ShowsNothing),
+    ("GET /api/v1/insights/subscriptions", None, ShowsNothing),
+    ("GET /api/v1/insights/savings", None, ShowsNothing),
+    ("GET /api/v1/insights/cash-flow", None, ShowsNothing),
+    ("GET /api/v1/insights/categories", None, ShowsNothing),
+    ("GET /api/v1/insights/categories/rules", None, ShowsNothing),
+    (
+        "PUT /api/v1/insights/categories/rules",
+        Some(category_rule),
+        OnlyOwn,
+    ),
+    (
+        "DELETE /api/v1/insights/categories/rules/{category_rule_id}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    ("GET /api/v1/insights/budgets", None, ShowsNothing),
+    (
+        "PUT /api/v1/insights/budgets/{currency}/{category}",
+        Some(budget),
+        OnlyOwn,
+    ),
+    (
+        "DELETE /api/v1/insights/budgets/{currency}/{category}",
+        None,
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/insights/{insight_id}/feedback",
+        Some(rating),
+        Refused(404, "not_found"),
+    ),
+    (
+        "POST /api/v1/insights/{insight_id}/dismiss",
+        None,
+        Refused(404, "not_found"),
+    ),
     (
         "GET /api/v1/fraud/decisions/{transfer_id}",
         None,
@@ -735,6 +774,10 @@ impl Owned {
             .replace("{client_id}", &self.api_key_id)
             .replace("{user_id}", &self.owner.user_id)
             .replace("{provider}", "google")
+            .replace("{category_rule_id}", "cat_01h455vb4pex5vsknk084sn02q")
+            .replace("{insight_id}", "ins_01h455vb4pex5vsknk084sn02q")
+            .replace("{currency}", "USD")
+            .replace("{category}", "groceries")
             .replace("{number}", "1")
             .replace("{code}", "velocity")
             .replace("{rule_proposal_id}", "rpr_01h455vb4pex5vsknk084sn02q")
@@ -768,6 +811,18 @@ impl Owned {
         }
         client.send(request).await
     }
+}
+
+fn category_rule(owned: &Owned) -> Value {
+    json!({ "subject": { "counterparty_account_id": owned.account_id }, "category": "people" })
+}
+
+fn budget(_: &Owned) -> Value {
+    json!({ "amount": 10_000 })
+}
+
+fn rating(_: &Owned) -> Value {
+    json!({ "rating": "useful" })
 }
 
 fn social_account(_: &Owned) -> Value {

@@ -26,6 +26,7 @@ mod fraud_rules;
 mod gateway;
 mod history;
 mod holds;
+mod insights;
 mod legs;
 mod limits;
 mod mail;

@@ -62,6 +62,8 @@ fn catalogue(service: Service) -> BTreeSet<&'static str> {
             OF_ACCESS_TOKENS,
             "fraud_alerts_open fraud_alerts_overdue fraud_decisions_total fraud_scoring_duration_seconds
              fraud_shadow_rule_hits_total fraud_unscorable_total",
+            "fraud_decisions_total fraud_scoring_duration_seconds fraud_unscorable_total
+             insight_feedback_total",
         ],
     };
     let names = parts.iter().chain([&OF_EVERY_SERVICE]);

@@ -13,6 +13,8 @@ use crate::audit;
 use crate::state::State;
 
 pub const CALLERS: [&str; 1] = ["accounts-service"];
+/// Who may look: ml-service forecasts from balances.
+const READERS: [&str; 2] = ["accounts-service", "ml-service"];
 const MAX_QUERIED: usize = 1000;
 
 #[put("/internal/ledger-accounts/{account_id}")]
@@ -91,7 +93,7 @@ pub async fn query_ledger_accounts(
     request: Json<QueryLedgerAccounts>,
     state: web::Data<State>,
 ) -> Result<web::Json<LedgerAccounts>, ApiError> {
-    caller.require(&CALLERS)?;
+    caller.require(&READERS)?;
     if request.account_ids.len() > MAX_QUERIED {
         return Err(ApiError::bad_request(
             "too_many_accounts",

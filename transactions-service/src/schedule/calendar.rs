@@ -4,12 +4,9 @@
 //! on the 31st of March again. A time of day that a change of the clocks leaves out is moved to the next one that there is; one
 //! that comes twice is taken the first time.
 
-use std::fmt;
-use std::str::FromStr;
-
 use chrono::{DateTime, Days, Months, NaiveDate, NaiveTime, TimeDelta, TimeZone as _, Utc};
-use chrono_tz::Tz;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use shared::TimeZone;
 use utoipa::ToSchema;
 
 /// What a calendar may ask for at most.
@@ -111,39 +108,6 @@ impl<'de> Deserialize<'de> for TimeOfDay {
             .filter(|_| text.len() == 5)
             .map(Self)
             .ok_or_else(|| serde::de::Error::custom("expected a time of day such as 09:00"))
-    }
-}
-
-/// A name of the IANA database, such as `Europe/Berlin`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
-#[schema(value_type = String, example = "Europe/Berlin")]
-pub struct TimeZone(Tz);
-
-impl FromStr for TimeZone {
-    type Err = chrono_tz::ParseError;
-
-    fn from_str(name: &str) -> Result<Self, chrono_tz::ParseError> {
-        name.parse().map(Self)
-    }
-}
-
-impl fmt::Display for TimeZone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.name())
-    }
-}
-
-impl Serialize for TimeZone {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for TimeZone {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        name.parse()
-            .map_err(|_| serde::de::Error::custom("expected the name of a time zone, such as Europe/Berlin"))
     }
 }
 
