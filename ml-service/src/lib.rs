@@ -7,26 +7,36 @@
 pub mod account_state;
 pub mod alert;
 pub mod analyst;
+pub mod arguments;
+pub mod benchmark;
 pub mod case;
 pub mod config;
 pub mod decision;
 pub mod entity_state;
 pub mod erasure;
+pub mod evaluation;
 pub mod expression;
 pub mod fact;
 pub mod feature;
+pub mod generator;
 pub mod insight;
 pub mod label;
 pub mod list;
+pub mod model;
+pub mod offline;
 pub mod origin;
 pub mod pattern;
+pub mod progress;
+pub mod replay;
 pub mod routes;
 pub mod rule;
 pub mod rule_proposal;
 pub mod schema;
 pub mod score;
 pub mod state;
+pub mod tabular_file;
 mod telemetry;
+pub mod training;
 pub mod transfer_log;
 
 use std::net::TcpListener;
@@ -66,6 +76,12 @@ pub async fn migrate(env: Env) -> anyhow::Result<()> {
 
 /// Beside `serve`, `migrate` and the others.
 pub const COMMANDS: &[Command] = &[
+    ("generate", |_| Box::pin(async { offline::run("generate") })),
+    ("features", |_| Box::pin(async { offline::run("features") })),
+    ("train", |_| Box::pin(async { offline::run("train") })),
+    ("evaluate", |_| Box::pin(async { offline::run("evaluate") })),
+    ("explain", |_| Box::pin(async { offline::run("explain") })),
+    ("benchmark", |_| Box::pin(async { offline::run("benchmark") })),
     ("aml-benchmark", |_| {
         Box::pin(async { pattern::benchmark::main() })
     }),
