@@ -5,20 +5,30 @@
 //! Deliberately absent: any say over money. A score is advice; the ledger decides what to do with it, and how to do without.
 
 pub mod account_state;
+pub mod arguments;
+pub mod benchmark;
 pub mod config;
 pub mod decision;
 pub mod entity_state;
+pub mod evaluation;
 pub mod fact;
 pub mod feature;
+pub mod generator;
 pub mod insight;
 pub mod label;
+pub mod model;
+pub mod offline;
 pub mod origin;
+pub mod progress;
+pub mod replay;
 pub mod routes;
 pub mod rule;
 pub mod schema;
 pub mod score;
 pub mod state;
+pub mod tabular_file;
 mod telemetry;
+pub mod training;
 pub mod transfer_log;
 
 use std::net::TcpListener;
@@ -57,9 +67,17 @@ pub async fn migrate(env: Env) -> anyhow::Result<()> {
 }
 
 /// Beside `serve`, `migrate` and the others.
-pub const COMMANDS: &[Command] = &[("insights-benchmark", |_| {
-    Box::pin(async { insight::benchmark::main() })
-})];
+pub const COMMANDS: &[Command] = &[
+    ("generate", |_| Box::pin(async { offline::run("generate") })),
+    ("features", |_| Box::pin(async { offline::run("features") })),
+    ("train", |_| Box::pin(async { offline::run("train") })),
+    ("evaluate", |_| Box::pin(async { offline::run("evaluate") })),
+    ("explain", |_| Box::pin(async { offline::run("explain") })),
+    ("benchmark", |_| Box::pin(async { offline::run("benchmark") })),
+    ("insights-benchmark", |_| {
+        Box::pin(async { insight::benchmark::main() })
+    }),
+];
 
 /// Runs the service on `listener` until `shutdown` is cancelled.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
