@@ -257,10 +257,13 @@ impl SessionCache {
     }
 
     /// Has it written to Redis, for other replicas; whoever asked is answered meanwhile.
-    fn share<T: Serialize>(self: &Arc<Self>, column: Column, key: String, entry: Entry<T>, lifetime: Duration)
-    where
-        T: Send + Sync + 'static,
-    {
+    fn share<T: Serialize + Send + Sync + 'static>(
+        self: &Arc<Self>,
+        column: Column,
+        key: String,
+        entry: Entry<T>,
+        lifetime: Duration,
+    ) {
         if self.redis.is_some() {
             let cache = Arc::clone(self);
             tokio::spawn(async move { cache.write(column, &key, &entry, lifetime).await });

@@ -118,7 +118,7 @@ fn usual_in_days(history: &History, budget: &Budget, series: &[Series<'_>], days
     let regular: std::collections::HashSet<_> = live(budget, series)
         .flat_map(|series| series.links.iter().map(|link| link.transfer_id))
         .collect();
-    let known = history.days().min(USUAL_DAYS).max(1);
+    let known = history.days().clamp(1, USUAL_DAYS);
     let within = history.spending().filter(|it| history.age(it.on) < known);
     let of = within.filter(|it| it.category == budget.category && !regular.contains(&it.transfer_id));
     let sum = i128::from(total(of.map(|movement| movement.amount)));
