@@ -6,32 +6,36 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
 
-pub struct Arguments(BTreeMap<String, Option<String>>);
+pub struct Arguments {
+    given: BTreeMap<String, Option<String>>,
+    /// What could be given, for whoever did not.
+    usage: &'static str,
+}
 
 impl Arguments {
     /// Of this process, after the command's name.
-    pub fn of_process() -> anyhow::Result<Self> {
-        Self::parse(std::env::args().skip(2))
+    pub fn of_process(usage: &'static str) -> anyhow::Result<Self> {
+        Self::parse(std::env::args().skip(2), usage)
     }
 
-    pub fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<Self> {
+    pub fn parse(words: impl Iterator<Item = String>, usage: &'static str) -> anyhow::Result<Self> {
         let mut words = words.peekable();
-        let mut arguments = BTreeMap::new();
+        let mut given = BTreeMap::new();
         while let Some(word) = words.next() {
             let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty()) else {
-                bail!("{word:?} is not an option: options are --name value or --name");
+                bail!("{word:?} is no option; known are {usage}");
             };
             let value = words.next_if(|next| !next.starts_with("--"));
             ensure!(
-                arguments.insert(name.to_owned(), value).is_none(),
+                given.insert(name.to_owned(), value).is_none(),
                 "--{name} is there twice"
             );
         }
-        Ok(Self(arguments))
+        Ok(Self { given, usage })
     }
 
     pub fn flag(&mut self, name: &str) -> anyhow::Result<bool> {
-        match self.0.remove(name) {
+        match self.given.remove(name) {
             None => Ok(false),
             Some(None) => Ok(true),
             Some(Some(value)) => bail!("--{name} takes no value, and has {value:?}"),
@@ -39,7 +43,7 @@ impl Arguments {
     }
 
     pub fn optional<T: FromStr>(&mut self, name: &str) -> anyhow::Result<Option<T>> {
-        match self.0.remove(name) {
+        match self.given.remove(name) {
             None => Ok(None),
             Some(None) => bail!("--{name} needs a value"),
             Some(Some(value)) => {
@@ -54,7 +58,7 @@ impl Arguments {
 
     pub fn required<T: FromStr>(&mut self, name: &str) -> anyhow::Result<T> {
         self.optional(name)?
-            .with_context(|| format!("--{name} is missing"))
+            .with_context(|| format!("--{name} is missing in {}", self.usage))
     }
 
     pub fn path(&mut self, name: &str) -> anyhow::Result<PathBuf> {
@@ -63,8 +67,8 @@ impl Arguments {
 
     /// What is left was not asked for: somebody would wonder why it does nothing.
     pub fn finish(self) -> anyhow::Result<()> {
-        match self.0.keys().next() {
-            Some(name) => bail!("--{name} is not known here"),
+        match self.given.keys().next() {
+            Some(name) => bail!("--{name} is not known, only {}", self.usage),
             None => Ok(()),
         }
     }
@@ -75,7 +79,7 @@ mod tests {
     use super::*;
 
     fn arguments(line: &str) -> anyhow::Result<Arguments> {
-        Arguments::parse(line.split_whitespace().map(str::to_owned))
+        Arguments::parse(line.split_whitespace().map(str::to_owned), "--data FILE")
     }
 
     #[test]

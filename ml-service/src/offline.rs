@@ -57,8 +57,7 @@ pub const COMMANDS: [Command; 6] = [
 pub fn run(name: &str) -> anyhow::Result<()> {
     let command = COMMANDS.iter().find(|(known, ..)| *known == name);
     let (_, usage, run) = command.with_context(|| format!("there is no command {name}"))?;
-    let usage = || format!("usage: ml-service {name} {usage}");
-    run(Arguments::of_process().with_context(usage)?).with_context(usage)
+    run(Arguments::of_process(usage)?)
 }
 
 fn generate(mut arguments: Arguments) -> anyhow::Result<()> {

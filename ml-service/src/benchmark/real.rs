@@ -83,7 +83,14 @@ fn numbers(path: &Path, label: &str, without: &[&str]) -> anyhow::Result<Table> 
     let mut table = Table::new(used.iter().map(|(_, name)| (*name).clone()));
     let columns: Vec<usize> = used.iter().map(|(column, _)| *column).collect();
     file.for_each(|row| {
-        let values = columns.iter().map(|column| row.number_or_missing(*column));
+        // `>4` is the last class of a column that counts.
+        let number = |column: &usize| match row.text(*column).strip_prefix('>') {
+            Some(_) => row.parse(*column, "a number after >", |text| {
+                Some(text.get(1..)?.parse::<f64>().ok()? + 1.0)
+            }),
+            None => row.number_or_missing(*column),
+        };
+        let values = columns.iter().map(number);
         table.push(&values.collect::<anyhow::Result<Vec<_>>>()?, row.flag(label)?)?;
         Ok(())
     })?;

@@ -235,14 +235,16 @@ impl Ensemble {
     /// What each feature adds to [`Self::expected`]; together they make [`Self::log_odds`].
     pub fn contributions(&self, row: &[f64]) -> Vec<f64> {
         let mut contributions = vec![0.0; row.len()];
-        for tree in &self.trees {
-            let mut walk = Walk {
-                tree,
-                row,
-                contributions: &mut contributions,
-            };
-            walk.visit(0, &Path::default(), 1.0, 1.0, None);
+        let mut paths = [Path::default(); MAX_DEPTH + 2];
+        if let Some(root) = paths.first_mut() {
+            root.extend(&Path::default(), 1.0, true, None);
         }
+        let mut walk = Walk {
+            row,
+            contributions: &mut contributions,
+            paths,
+        };
+        self.trees.iter().for_each(|tree| walk.visit(tree, 0, 0));
         contributions
     }
 }
@@ -253,8 +255,8 @@ struct Step {
     feature: Option<u16>,
     /// The part of the training rows that go this way if the feature is not known.
     zero: f64,
-    /// 1 if the row goes this way, 0 if not.
-    one: f64,
+    /// Whether the row goes this way.
+    is_taken: bool,
     /// The weight of all subsets of the features on the way that have as many members as this step's place.
     weight: f64,
 }
@@ -266,14 +268,15 @@ struct Path {
     len: usize,
 }
 
+/// One tree after the other. The path to each level is kept in a place of its own, because copying is most of the work.
 struct Walk<'a> {
-    tree: &'a Tree,
     row: &'a [f64],
     contributions: &'a mut [f64],
+    paths: [Path; MAX_DEPTH + 2],
 }
 
 #[expect(clippy::as_conversions, reason = "at most MAX_DEPTH + 2")]
-fn small(number: usize) -> f64 {
+const fn small(number: usize) -> f64 {
     number as f64
 }
 
@@ -282,39 +285,39 @@ fn small(number: usize) -> f64 {
     reason = "a path is no longer than its array: the depth of every tree was checked"
 )]
 impl Path {
-    fn extended(&self, zero: f64, one: f64, feature: Option<u16>) -> Self {
-        let mut path = Self {
-            steps: [Step::default(); MAX_DEPTH + 2],
-            len: self.len + 1,
-        };
-        path.steps[..self.len].copy_from_slice(&self.steps[..self.len]);
-        path.steps[self.len] = Step {
+    /// Becomes `parent` and one step more.
+    fn extend(&mut self, parent: &Self, zero: f64, is_taken: bool, feature: Option<u16>) {
+        let last = parent.len;
+        self.len = last + 1;
+        self.steps[..last].copy_from_slice(&parent.steps[..last]);
+        self.steps[last] = Step {
             feature,
             zero,
-            one,
-            weight: if self.len == 0 { 1.0 } else { 0.0 },
+            is_taken,
+            weight: if last == 0 { 1.0 } else { 0.0 },
         };
-        let total = small(path.len);
-        for place in (0..self.len).rev() {
-            let weight = path.steps[place].weight;
-            path.steps[place + 1].weight += one * weight * small(place + 1) / total;
-            path.steps[place].weight = zero * weight * small(self.len - place) / total;
+        let per_step = 1.0 / small(self.len);
+        for place in (0..last).rev() {
+            let weight = self.steps[place].weight * per_step;
+            if is_taken {
+                self.steps[place + 1].weight += weight * small(place + 1);
+            }
+            self.steps[place].weight = zero * weight * small(last - place);
         }
-        path
     }
 
     fn unwind(&mut self, at: usize) {
-        let Step { zero, one, .. } = self.steps[at];
+        let Step { zero, is_taken, .. } = self.steps[at];
         let last = self.len - 1;
         let total = small(self.len);
         let mut next = self.steps[last].weight;
         for place in (0..last).rev() {
             let weight = self.steps[place].weight;
-            if one == 0.0 {
-                self.steps[place].weight = weight * total / (zero * small(last - place));
-            } else {
-                self.steps[place].weight = next * total / (small(place + 1) * one);
+            if is_taken {
+                self.steps[place].weight = next * total / small(place + 1);
                 next = weight - self.steps[place].weight * zero * small(last - place) / total;
+            } else {
+                self.steps[place].weight = weight * total / (zero * small(last - place));
             }
         }
         for place in at..last {
@@ -327,23 +330,25 @@ impl Path {
         self.len = last;
     }
 
-    /// The sum of the weights without the step `at`.
-    fn unwound_sum(&self, at: usize) -> f64 {
-        let Step { zero, one, .. } = self.steps[at];
+    /// The sum of the weights without a step that is taken and whose part is `zero`.
+    fn sum_without(&self, zero: f64) -> f64 {
         let last = self.len - 1;
-        let total = small(self.len);
-        if one == 0.0 {
-            let sum = |place: usize| self.steps[place].weight / small(last - place);
-            return (0..last).map(sum).sum::<f64>() * total / zero;
-        }
+        let (total, per_step) = (small(self.len), zero / small(self.len));
         let mut next = self.steps[last].weight;
         let mut sum = 0.0;
         for place in (0..last).rev() {
-            let weight = next * total / (small(place + 1) * one);
+            let weight = next * total / small(place + 1);
             sum += weight;
-            next = self.steps[place].weight - weight * zero * small(last - place) / total;
+            next = self.steps[place].weight - weight * per_step * small(last - place);
         }
         sum
+    }
+
+    /// The sum of the weights without a step that is not taken, times its part: the same whichever step it is.
+    fn sum_without_untaken(&self) -> f64 {
+        let last = self.len - 1;
+        let weights = (0..last).map(|place: usize| self.steps[place].weight / small(last - place));
+        weights.sum::<f64>() * small(self.len)
     }
 
     fn find(&self, feature: u16) -> Option<usize> {
@@ -351,41 +356,63 @@ impl Path {
             .iter()
             .position(|step| step.feature == Some(feature))
     }
+
+    /// What a leaf of `value` gives to each feature on the way.
+    fn share(&self, value: f64, contributions: &mut [f64]) {
+        let untaken = self.sum_without_untaken();
+        for step in &self.steps[1..self.len] {
+            let share = if step.is_taken {
+                self.sum_without(step.zero) * (1.0 - step.zero)
+            } else {
+                -untaken
+            };
+            let place = step.feature.map(usize::from);
+            if let Some(contribution) = place.and_then(|place| contributions.get_mut(place)) {
+                *contribution += share * value;
+            }
+        }
+    }
 }
 
 impl Walk<'_> {
-    fn visit(&mut self, index: u32, path: &Path, zero: f64, one: f64, feature: Option<u16>) {
-        let mut path = path.extended(zero, one, feature);
-        let tree = self.tree;
+    /// Visits a node, which is `level` below the root of `tree` and whose path is in its place.
+    fn visit(&mut self, tree: &Tree, index: u32, level: usize) {
         match tree.node(index) {
-            Some(Node::Leaf(Leaf(value, _))) => self.add(&path, f64::from(*value)),
+            Some(Node::Leaf(Leaf(value, _))) => {
+                if let Some(path) = self.paths.get(level) {
+                    path.share(f64::from(*value), self.contributions);
+                }
+            }
             Some(node @ Node::Split(split)) => {
-                let (mut zero, mut one) = (1.0, 1.0);
+                let (mut zero, mut is_taken) = (1.0, true);
+                let Some(path) = self.paths.get_mut(level) else {
+                    return;
+                };
+                // A feature that was met before takes its step back.
                 if let Some(at) = path.find(split.0) {
                     if let Some(step) = path.steps.get(at) {
-                        (zero, one) = (step.zero, step.one);
+                        (zero, is_taken) = (step.zero, step.is_taken);
                     }
                     path.unwind(at);
                 }
                 let next = split.next(self.row);
                 for child in [split.2, split.3] {
                     let cover = tree.node(child).map_or(0.0, Node::cover);
-                    let one = if child == next { one } else { 0.0 };
-                    self.visit(child, &path, zero * cover / node.cover(), one, Some(split.0));
+                    if let Some((path, below)) =
+                        self.paths.get_mut(level..).and_then(<[Path]>::split_first_mut)
+                        && let Some(child_path) = below.first_mut()
+                    {
+                        child_path.extend(
+                            path,
+                            zero * cover / node.cover(),
+                            is_taken && child == next,
+                            Some(split.0),
+                        );
+                    }
+                    self.visit(tree, child, level + 1);
                 }
             }
             None => {}
-        }
-    }
-
-    fn add(&mut self, path: &Path, value: f64) {
-        for (at, step) in path.steps.iter().enumerate().take(path.len).skip(1) {
-            let feature = step
-                .feature
-                .and_then(|feature| self.contributions.get_mut(usize::from(feature)));
-            if let Some(contribution) = feature {
-                *contribution += path.unwound_sum(at) * (step.one - step.zero) * value;
-            }
         }
     }
 }
