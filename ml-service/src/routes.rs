@@ -4,7 +4,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::insight::{budget, category};
-use crate::{decision, fact, insight, label, score};
+use crate::{decision, fact, insight, label, risk, score};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -25,6 +25,9 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(budget::handlers::list_budgets)
         .service(budget::handlers::put_budget)
         .service(budget::handlers::delete_budget)
+        .service(risk::handlers::assess_risk)
+        .service(risk::handlers::get_risk_assessment)
+        .service(risk::handlers::list_risk_assessments)
         .map(internal);
 }
 

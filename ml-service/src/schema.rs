@@ -84,6 +84,22 @@ diesel::table! {
 }
 
 diesel::table! {
+    risk_assessments (id) {
+        id -> Uuid,
+        customer_id -> Uuid,
+        assessed_by -> Uuid,
+        purpose -> Text,
+        currency -> Text,
+        probability_ppm -> Int4,
+        band -> Text,
+        model_sha256 -> Text,
+        features -> Jsonb,
+        reasons -> Jsonb,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     rules (version) {
         version -> Int8,
         code -> Text,
@@ -143,6 +159,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     labels,
     observation_position,
     policies,
+    risk_assessments,
     rules,
     scores,
     transfers,

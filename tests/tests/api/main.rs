@@ -38,6 +38,7 @@ mod proofs;
 mod returns;
 mod reviews;
 mod revocations;
+mod risk;
 mod sandbox;
 mod schedules;
 mod searches;

@@ -61,7 +61,7 @@ fn catalogue(service: Service) -> BTreeSet<&'static str> {
             OF_CALLS,
             OF_ACCESS_TOKENS,
             "fraud_decisions_total fraud_scoring_duration_seconds fraud_unscorable_total
-             insight_feedback_total",
+             insight_feedback_total risk_assessments_total",
         ],
     };
     let names = parts.iter().chain([&OF_EVERY_SERVICE]);
