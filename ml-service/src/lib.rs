@@ -28,6 +28,7 @@ pub mod origin;
 pub mod pattern;
 pub mod progress;
 pub mod replay;
+pub mod risk;
 pub mod routes;
 pub mod rule;
 pub mod rule_proposal;
@@ -54,6 +55,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+use risk::model::RiskModel;
 use rule::book::RuleBook;
 use state::State;
 
@@ -88,6 +90,12 @@ pub const COMMANDS: &[Command] = &[
     ("insights-benchmark", |_| {
         Box::pin(async { insight::benchmark::main() })
     }),
+    ("risk-train", |_| {
+        Box::pin(async { risk::training::main_of_training() })
+    }),
+    ("risk-benchmark", |_| {
+        Box::pin(async { risk::training::main_of_benchmark() })
+    }),
 ];
 
 /// Runs the service on `listener` until `shutdown` is cancelled.
@@ -110,6 +118,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         &config.transactions_url,
         Some(own_tokens),
     )?;
+    let risk = RiskModel::shipped()?;
     let rules = RuleBook::default();
     let state = web::Data::new(State {
         db: db.clone(),
@@ -119,6 +128,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         ledger: TransactionsClient::new(ledger),
         balances: TransactionsClient::new(balances),
         insight_slots: Semaphore::new(insight::reading::SLOTS),
+        risk,
     });
     let loaded = rules.clone();
     let readiness = Readiness::default()

@@ -5,7 +5,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::insight::{budget, category};
 use crate::{
-    alert, analyst, case, decision, erasure, fact, insight, label, list, rule, rule_proposal, score,
+    alert, analyst, case, decision, erasure, fact, insight, label, list, risk, rule, rule_proposal, score,
 };
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -52,6 +52,9 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(budget::handlers::list_budgets)
         .service(budget::handlers::put_budget)
         .service(budget::handlers::delete_budget)
+        .service(risk::handlers::assess_risk)
+        .service(risk::handlers::get_risk_assessment)
+        .service(risk::handlers::list_risk_assessments)
         .map(internal);
 }
 

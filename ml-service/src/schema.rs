@@ -181,6 +181,22 @@ diesel::table! {
 }
 
 diesel::table! {
+    risk_assessments (id) {
+        id -> Uuid,
+        customer_id -> Uuid,
+        assessed_by -> Uuid,
+        purpose -> Text,
+        currency -> Text,
+        probability_ppm -> Int4,
+        band -> Text,
+        model_sha256 -> Text,
+        features -> Jsonb,
+        reasons -> Jsonb,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     rule_proposals (id) {
         id -> Uuid,
         code -> Text,
@@ -267,6 +283,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     observation_position,
     pattern_parameters,
     policies,
+    risk_assessments,
     rule_proposals,
     rules,
     scores,

@@ -5,6 +5,7 @@ use shared::{Clock, Db};
 use tokio::sync::Semaphore;
 
 use crate::origin::OriginKey;
+use crate::risk::model::RiskModel;
 use crate::rule::book::RuleBook;
 
 /// What handlers work with.
@@ -19,4 +20,5 @@ pub struct State {
     pub balances: TransactionsClient,
     /// How many insights may still be computed at a time.
     pub insight_slots: Semaphore,
+    pub risk: RiskModel,
 }

@@ -7,6 +7,7 @@ use shared::telemetry;
 use crate::alert::Severity;
 use crate::insight::InsightKind;
 use crate::insight::feedback::Rating;
+use crate::risk::Band;
 
 /// Begins to count, before anything happens that counts.
 pub fn start() {
@@ -47,6 +48,10 @@ pub fn start() {
         for said in Rating::ALL.map(Rating::name).into_iter().chain(["dismissed"]) {
             counter!("insight_feedback_total", "kind" => kind.name(), "said" => said).increment(0);
         }
+    }
+    describe_counter!("risk_assessments_total", "Risk assessments, by band");
+    for band in Band::ALL {
+        counter!("risk_assessments_total", "band" => band.name()).increment(0);
     }
 }
 

@@ -84,7 +84,7 @@ fn duplicate<'a>(history: &History, group: &[&'a Movement]) -> Option<Finding<'a
             from: first.on,
             to: second.on,
         },
-        confidence: 88,
+        confidence: 94,
     })
 }
 
@@ -170,7 +170,7 @@ fn unusual_payment<'a>(
             from: movement.on,
             to: movement.on,
         },
-        confidence: 90,
+        confidence: 95,
     })
 }
 
@@ -240,7 +240,7 @@ fn spike<'a>(
             from: in_month,
             to: last_day_of(in_month).min(history.today),
         },
-        confidence: 85,
+        confidence: 77,
     })
 }
 

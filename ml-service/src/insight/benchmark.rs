@@ -21,7 +21,7 @@ use super::wording::{basis_points, percent};
 use super::{Insight, InsightKind, NEWS_DAYS, cash_flow, last_day_of, month_of, subscription};
 
 /// Households that the command generates, of the seeds from 1 on.
-const HOUSEHOLDS: u64 = 1_000;
+const HOUSEHOLDS: u64 = 500;
 
 /// The command.
 pub fn main() -> anyhow::Result<()> {
@@ -407,7 +407,7 @@ impl fmt::Display for Report {
                 tally.right
             )?;
         }
-        writeln!(f, "\n| balance after | within the band of 80 % |\n|---|---|")?;
+        writeln!(f, "\n| balance after | within the band |\n|---|---|")?;
         for (days, (within, all)) in &self.within_band {
             writeln!(f, "| {days} days | {} |", percent(basis_points(*within, *all)))?;
         }

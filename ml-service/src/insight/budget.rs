@@ -183,7 +183,7 @@ fn finding<'a>(history: &'a History, budget: &'a Budget, pace: &BudgetPace) -> O
         confidence: if kind == InsightKind::BudgetExceeded {
             99
         } else {
-            70
+            78
         },
     })
 }

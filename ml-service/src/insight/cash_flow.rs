@@ -1,6 +1,6 @@
 //! How the balance may go on for 90 days: what comes regularly comes when it is due, and everything else goes on as in
-//! weeks that were. A thousand courses are drawn with a fixed seed, so the same history gives the same forecast; their tenth,
-//! fiftieth and ninetieth hundredth are the band, and the share of those that fall below zero is the probability of an overdraft.
+//! weeks that were. A thousand courses are drawn with a fixed seed, so the same history gives the same forecast; their fifth,
+//! fiftieth and ninety-fifth hundredth are the band, and the share of those that fall below zero is the probability of an overdraft.
 //!
 //! Whole weeks are drawn (a block bootstrap), because days of a week are not alike and one purchase follows another.
 
@@ -31,7 +31,8 @@ const ORDINARY_DAYS: usize = 180;
 const TOLD_FROM: i64 = 2_000;
 const MAX_EXPECTED: usize = 200;
 
-/// The balance at the end of a day, in minor units: one of ten courses is below `low`, half below `middle`, nine below `high`.
+/// The balance at the end of a day, in minor units: nine of ten courses are between `low` and `high`, and half are below `middle`.
+/// Courses know nothing of what has never happened, so about eight of ten balances are within.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ForecastDay {
     pub on: NaiveDate,
@@ -124,9 +125,9 @@ fn band(history: &History, day: u64, balances: &mut [i64]) -> ForecastDay {
             .today
             .checked_add_days(Days::new(day))
             .unwrap_or(history.today),
-        low: quantile(balances, 10),
+        low: quantile(balances, 5),
         middle: quantile(balances, 50),
-        high: quantile(balances, 90),
+        high: quantile(balances, 95),
     }
 }
 

@@ -394,7 +394,7 @@ pub struct CashFlows {
     data: Vec<CashFlow>,
 }
 
-/// How your balance may go on for 90 days: a band of eight in ten courses, and how probable an overdraft is within 30, 60 and
+/// How your balance may go on for 90 days: a band of nine in ten courses, and how probable an overdraft is within 30, 60 and
 /// 90 days.
 ///
 /// A thousand courses are drawn from your own last half year, with what comes regularly on the days when it is due. The balance

@@ -200,7 +200,7 @@ impl Maker {
         on: NaiveDate,
         amount: i64,
     ) -> TransferId {
-        let id = (u128::from(self.random.next_u64()) << 64) | u128::from(self.random.next_u64());
+        let id = (u128::from(self.random.bits()) << 64) | u128::from(self.random.bits());
         let id = TransferId::from_uuid(Uuid::from_u128(id));
         self.truth.categories.push((id, category));
         self.movements

@@ -134,7 +134,7 @@ pub(super) fn findings(history: &History) -> Vec<Finding<'_>> {
             from: last.month,
             to: last_day_of(last.month),
         },
-        confidence: 85,
+        confidence: 95,
     }]
 }
 

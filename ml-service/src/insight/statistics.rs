@@ -26,7 +26,7 @@ impl Random {
         Self(seed)
     }
 
-    pub fn next_u64(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -37,7 +37,7 @@ impl Random {
     /// 0 to `end` − 1, and 0 of none.
     pub fn below(&mut self, end: usize) -> usize {
         let end = u64::try_from(end).unwrap_or(u64::MAX).max(1);
-        usize::try_from(self.next_u64() % end).unwrap_or(0)
+        usize::try_from(self.bits() % end).unwrap_or(0)
     }
 
     /// `first` to `last`, both of them.
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_numbers() {
         // The first of the reference implementation for seed 0.
-        assert_eq!(Random::new(0).next_u64(), 0xE220_A839_7B1D_CDAF);
+        assert_eq!(Random::new(0).bits(), 0xE220_A839_7B1D_CDAF);
         let mut random = Random::new(7);
         assert!((0..1000).all(|_| (3..=5).contains(&random.between(3, 5))));
     }

@@ -112,7 +112,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 160] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 163] = [
     ("PUT /api/v1/auth/me/picture", None, OnlyOwn),
     ("DELETE /api/v1/auth/me/picture", None, OnlyOwn),
     ("GET /api/v1/auth/social/accounts", None, OnlyOwn),
@@ -535,6 +535,21 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 160] = [
     ("GET /api/v1/ledger/checkpoints/latest", None, OnlyOwn),
     ("GET /api/v1/ledger/checkpoints/{number}", None, OnlyOwn),
     ("GET /api/v1/ledger/export", None, Refused(403, "role_required")),
+    (
+        "POST /api/v1/risk/assessments",
+        Some(risk),
+        Refused(403, "role_required"),
+    ),
+    (
+        "GET /api/v1/risk/assessments",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "GET /api/v1/risk/assessments/{risk_assessment_id}",
+        None,
+        Refused(403, "role_required"),
+    ),
     ("GET /api/v1/fraud/rules", None, Refused(403, "role_required")),
     (
         "GET /api/v1/fraud/rules/{code}/versions",
@@ -775,6 +790,7 @@ impl Owned {
             .replace("{user_id}", &self.owner.user_id)
             .replace("{provider}", "google")
             .replace("{category_rule_id}", "cat_01h455vb4pex5vsknk084sn02q")
+            .replace("{risk_assessment_id}", "rsk_01h455vb4pex5vsknk084sn02q")
             .replace("{insight_id}", "ins_01h455vb4pex5vsknk084sn02q")
             .replace("{currency}", "USD")
             .replace("{category}", "groceries")
@@ -811,6 +827,10 @@ impl Owned {
         }
         client.send(request).await
     }
+}
+
+fn risk(owned: &Owned) -> Value {
+    json!({ "customer_id": owned.owner.user_id, "purpose": "loan", "currency": "USD" })
 }
 
 fn category_rule(owned: &Owned) -> Value {

@@ -42,6 +42,7 @@ mod proofs;
 mod returns;
 mod reviews;
 mod revocations;
+mod risk;
 mod sandbox;
 mod schedules;
 mod searches;

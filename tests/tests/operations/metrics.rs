@@ -63,7 +63,7 @@ fn catalogue(service: Service) -> BTreeSet<&'static str> {
             "fraud_alerts_open fraud_alerts_overdue fraud_decisions_total fraud_scoring_duration_seconds
              fraud_shadow_rule_hits_total fraud_unscorable_total",
             "fraud_decisions_total fraud_scoring_duration_seconds fraud_unscorable_total
-             insight_feedback_total",
+             insight_feedback_total risk_assessments_total",
         ],
     };
     let names = parts.iter().chain([&OF_EVERY_SERVICE]);
