@@ -8,16 +8,21 @@ pub mod account_state;
 pub mod config;
 pub mod decision;
 pub mod entity_state;
+pub mod evaluation;
 pub mod fact;
 pub mod feature;
 pub mod label;
+pub mod model;
+pub mod monitoring;
 pub mod origin;
+pub mod registered_model;
 pub mod routes;
 pub mod rule;
 pub mod schema;
 pub mod score;
 pub mod state;
 mod telemetry;
+pub mod training;
 pub mod transfer_log;
 
 use std::net::TcpListener;
@@ -33,6 +38,8 @@ use shared::{Amount, ApiError, Db, HttpClient, ServiceTokens};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+use registered_model::book::ModelBook;
+use registered_model::shadow::{self, ShadowQueue};
 use rule::book::RuleBook;
 use state::State;
 
@@ -44,6 +51,9 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 /// A full batch has some 600 kB of scores to ask for, or 1 MB of facts.
 const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 
+/// A model has a few hundred kilobytes to some megabytes.
+const MAX_MODEL_BYTES: usize = 16 * 1024 * 1024;
+
 pub async fn serve(env: Env, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     run(Config::from_env(env)?, listener, shutdown).await
 }
@@ -54,7 +64,13 @@ pub async fn migrate(env: Env) -> anyhow::Result<()> {
 }
 
 /// Beside `serve`, `migrate` and the others.
-pub const COMMANDS: &[Command] = &[];
+pub const COMMANDS: &[Command] = &[
+    ("register", registered_model::commands::register),
+    ("shadow", registered_model::commands::shadow),
+    ("promote", registered_model::commands::promote),
+    ("rollback", registered_model::commands::rollback),
+    ("drift", registered_model::commands::drift),
+];
 
 /// Runs the service on `listener` until `shutdown` is cancelled.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -69,12 +85,17 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let verifier = AccessTokenVerifier::from_auth_service(SERVICE, keys, config.clock.clone());
     let verifier = web::Data::new(verifier);
     let rules = RuleBook::default();
+    let models = ModelBook::new(model::shipped()?);
+    let (shadows, waiting) = ShadowQueue::new();
     let state = web::Data::new(State {
         db: db.clone(),
-        clock: config.clock,
+        clock: config.clock.clone(),
         rules: rules.clone(),
+        models: models.clone(),
+        shadows,
         origin_key: config.origin_key,
     });
+    let clock = config.clock;
     let loaded = rules.clone();
     let readiness = Readiness::default()
         .database(&db, &MIGRATIONS)
@@ -82,7 +103,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
             let loaded = loaded.is_loaded();
             Box::pin(async move { loaded })
         });
-    let follow_rules = tokio::spawn(rules.follow(db, shutdown.clone()));
+    let follow_rules = tokio::spawn(rules.follow(db.clone(), shutdown.clone()));
+    let follow_models = tokio::spawn(models.clone().follow(db.clone(), shutdown.clone()));
+    let shadowing = tokio::spawn(shadow::run(waiting, db.clone(), models.clone(), shutdown.clone()));
+    let watching = tokio::spawn(monitoring::watch(db, models, clock, shutdown.clone()));
     let server = Server {
         service: SERVICE,
         public: false,
@@ -99,11 +123,15 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
                 .app_data(state.clone())
                 .app_data(tokens.clone())
                 .app_data(verifier.clone())
-                .app_data(json_config());
+                .app_data(json_config())
+                .app_data(web::PayloadConfig::new(MAX_MODEL_BYTES));
             routes::configure(service);
         })
         .await?;
     follow_rules.await?;
+    follow_models.await?;
+    shadowing.await?;
+    watching.await?;
     Ok(())
 }
 

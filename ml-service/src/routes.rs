@@ -3,12 +3,19 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{decision, fact, label, score};
+use crate::{decision, fact, label, monitoring, registered_model, score};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
         .service(decision::handlers::get_fraud_decision)
         .service(label::handlers::label_transfers)
+        .service(monitoring::handlers::get_fraud_monitoring)
+        .service(registered_model::handlers::list_fraud_models)
+        .service(registered_model::handlers::register_fraud_model)
+        .service(registered_model::handlers::shadow_fraud_model)
+        .service(registered_model::handlers::retire_fraud_model)
+        .service(registered_model::handlers::promote_fraud_model)
+        .service(registered_model::handlers::roll_back_fraud_model)
         .map(internal);
 }
 

@@ -14,6 +14,35 @@ diesel::table! {
 }
 
 diesel::table! {
+    audit_log (number) {
+        number -> Int8,
+        at -> Timestamptz,
+        actor -> Text,
+        roles -> Text,
+        action -> Text,
+        subject -> Text,
+        before -> Nullable<Json>,
+        after -> Nullable<Json>,
+        request_id -> Nullable<Text>,
+        previous_hash -> Bytea,
+        hash -> Bytea,
+    }
+}
+
+diesel::table! {
+    cost_policies (version) {
+        version -> Int8,
+        review -> Float8,
+        false_block_share -> Float8,
+        false_block -> Float8,
+        review_from -> Float8,
+        block_from -> Nullable<Float8>,
+        reviews_per_day -> Int4,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     entity_states (entity) {
         entity -> Bytea,
         state -> Bytea,
@@ -29,6 +58,32 @@ diesel::table! {
         labelled_by -> Uuid,
         occurred_at -> Timestamptz,
         known_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    model_promotions (number) {
+        number -> Int8,
+        model_id -> Uuid,
+        replaced -> Nullable<Uuid>,
+        gate -> Jsonb,
+        proposed_by -> Uuid,
+        proposed_at -> Timestamptz,
+        approved_by -> Nullable<Uuid>,
+        approved_at -> Nullable<Timestamptz>,
+        rolled_back_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    models (id) {
+        id -> Uuid,
+        sha256 -> Text,
+        artefact -> Bytea,
+        card -> Jsonb,
+        status -> Text,
+        registered_by -> Uuid,
+        registered_at -> Timestamptz,
     }
 }
 
@@ -76,6 +131,16 @@ diesel::table! {
         requested_at -> Nullable<Timestamptz>,
         applied -> Nullable<Int8>,
         vector -> Nullable<Bytea>,
+        probability -> Nullable<Float8>,
+        model -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    shadow_scores (transfer_id, model_id) {
+        model_id -> Uuid,
+        transfer_id -> Uuid,
+        probability -> Float8,
     }
 }
 
@@ -103,11 +168,16 @@ diesel::table! {
 
 diesel::allow_tables_to_appear_in_same_query!(
     account_states,
+    audit_log,
+    cost_policies,
     entity_states,
     labels,
+    model_promotions,
+    models,
     observation_position,
     policies,
     rules,
     scores,
+    shadow_scores,
     transfers,
 );

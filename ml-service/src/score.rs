@@ -1,7 +1,9 @@
 //! Scoring: each transfer of a batch gets the points of the rules that apply, a decision and the reasons, in request order.
 //! The answer is stored, and a transfer that comes again gets the stored answer. Nothing here learns; see `fact`.
 
+pub mod cost;
 pub mod handlers;
+pub mod judgement;
 pub mod queries;
 pub mod vector;
 

@@ -10,6 +10,7 @@ static DOCUMENTS: LazyLock<Vec<Value>> = LazyLock::new(|| {
         include_str!("../../auth-service/openapi.json"),
         include_str!("../../accounts-service/openapi.json"),
         include_str!("../../transactions-service/openapi.json"),
+        include_str!("../../ml-service/openapi.json"),
     ];
     // The service's own test says so when its document cannot be read.
     texts
