@@ -5,22 +5,29 @@
 //! Deliberately absent: any say over money. A score is advice; the ledger decides what to do with it, and how to do without.
 
 pub mod account_state;
+pub mod arguments;
+pub mod benchmark;
 pub mod config;
 pub mod decision;
 pub mod entity_state;
 pub mod evaluation;
 pub mod fact;
 pub mod feature;
+pub mod generator;
 pub mod label;
 pub mod model;
 pub mod monitoring;
+pub mod offline;
 pub mod origin;
+pub mod progress;
 pub mod registered_model;
+pub mod replay;
 pub mod routes;
 pub mod rule;
 pub mod schema;
 pub mod score;
 pub mod state;
+pub mod tabular_file;
 mod telemetry;
 pub mod training;
 pub mod transfer_log;
@@ -70,6 +77,12 @@ pub const COMMANDS: &[Command] = &[
     ("promote", registered_model::commands::promote),
     ("rollback", registered_model::commands::rollback),
     ("drift", registered_model::commands::drift),
+    ("generate", |_| Box::pin(async { offline::run("generate") })),
+    ("features", |_| Box::pin(async { offline::run("features") })),
+    ("train", |_| Box::pin(async { offline::run("train") })),
+    ("evaluate", |_| Box::pin(async { offline::run("evaluate") })),
+    ("explain", |_| Box::pin(async { offline::run("explain") })),
+    ("benchmark", |_| Box::pin(async { offline::run("benchmark") })),
 ];
 
 /// Runs the service on `listener` until `shutdown` is cancelled.
