@@ -17,6 +17,7 @@ pub mod profile;
 pub mod window;
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::LazyLock;
 
 use aws_lc_rs::digest;
@@ -114,6 +115,14 @@ impl States {
             Some(State::Pair(pair)) => Some(pair),
             Some(State::Profile(_)) | None => None,
         }
+    }
+}
+
+impl Deref for Vector {
+    type Target = [f64];
+
+    fn deref(&self) -> &[f64] {
+        &self.0
     }
 }
 

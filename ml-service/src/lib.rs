@@ -7,25 +7,37 @@
 pub mod account_state;
 pub mod alert;
 pub mod analyst;
+pub mod arguments;
+pub mod benchmark;
 pub mod case;
 pub mod config;
 pub mod decision;
 pub mod entity_state;
 pub mod erasure;
+pub mod evaluation;
 pub mod expression;
 pub mod fact;
 pub mod feature;
+pub mod generator;
 pub mod label;
 pub mod list;
+pub mod model;
+pub mod monitoring;
+pub mod offline;
 pub mod origin;
 pub mod pattern;
+pub mod progress;
+pub mod registered_model;
+pub mod replay;
 pub mod routes;
 pub mod rule;
 pub mod rule_proposal;
 pub mod schema;
 pub mod score;
 pub mod state;
+pub mod tabular_file;
 mod telemetry;
+pub mod training;
 pub mod transfer_log;
 
 use std::net::TcpListener;
@@ -42,6 +54,8 @@ use shared::{Amount, ApiError, Db, HttpClient, ServiceTokens};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+use registered_model::book::ModelBook;
+use registered_model::shadow::{self, ShadowQueue};
 use rule::book::RuleBook;
 use state::State;
 
@@ -53,6 +67,9 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 /// A full batch has some 600 kB of scores to ask for, or 1 MB of facts.
 const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 
+/// A model has a few hundred kilobytes to some megabytes.
+const MAX_MODEL_BYTES: usize = 16 * 1024 * 1024;
+
 pub async fn serve(env: Env, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     run(Config::from_env(env)?, listener, shutdown).await
 }
@@ -63,9 +80,22 @@ pub async fn migrate(env: Env) -> anyhow::Result<()> {
 }
 
 /// Beside `serve`, `migrate` and the others.
-pub const COMMANDS: &[Command] = &[("aml-benchmark", |_| {
-    Box::pin(async { pattern::benchmark::main() })
-})];
+pub const COMMANDS: &[Command] = &[
+    ("register", registered_model::commands::register),
+    ("shadow", registered_model::commands::shadow),
+    ("promote", registered_model::commands::promote),
+    ("rollback", registered_model::commands::rollback),
+    ("drift", registered_model::commands::drift),
+    ("generate", |_| Box::pin(async { offline::run("generate") })),
+    ("features", |_| Box::pin(async { offline::run("features") })),
+    ("train", |_| Box::pin(async { offline::run("train") })),
+    ("evaluate", |_| Box::pin(async { offline::run("evaluate") })),
+    ("explain", |_| Box::pin(async { offline::run("explain") })),
+    ("aml-benchmark", |_| {
+        Box::pin(async { pattern::benchmark::main() })
+    }),
+    ("benchmark", |_| Box::pin(async { offline::run("benchmark") })),
+];
 
 /// Runs the service on `listener` until `shutdown` is cancelled.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -81,13 +111,18 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let verifier = web::Data::new(verifier);
     let ledger = HttpClient::new(SERVICE, transactions::SERVICE, &config.transactions_url, None)?;
     let rules = RuleBook::default();
+    let models = ModelBook::new(model::shipped()?);
+    let (shadows, waiting) = ShadowQueue::new();
     let state = web::Data::new(State {
         db: db.clone(),
-        clock: config.clock,
+        clock: config.clock.clone(),
         rules: rules.clone(),
+        models: models.clone(),
+        shadows,
         origin_key: config.origin_key,
         ledger: TransactionsClient::new(ledger),
     });
+    let clock = config.clock;
     let loaded = rules.clone();
     let readiness = Readiness::default()
         .database(&db, &MIGRATIONS)
@@ -97,7 +132,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         });
     let follow_alerts = tokio::spawn(alert::job::follow(db.clone(), shutdown.clone()));
     let follow_patterns = tokio::spawn(pattern::job::follow(db.clone(), shutdown.clone()));
-    let follow_rules = tokio::spawn(rules.follow(db, shutdown.clone()));
+    let follow_rules = tokio::spawn(rules.follow(db.clone(), shutdown.clone()));
+    let follow_models = tokio::spawn(models.clone().follow(db.clone(), shutdown.clone()));
+    let shadowing = tokio::spawn(shadow::run(waiting, db.clone(), models.clone(), shutdown.clone()));
+    let watching = tokio::spawn(monitoring::watch(db, models, clock, shutdown.clone()));
     let server = Server {
         service: SERVICE,
         public: false,
@@ -114,13 +152,17 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
                 .app_data(state.clone())
                 .app_data(tokens.clone())
                 .app_data(verifier.clone())
-                .app_data(json_config());
+                .app_data(json_config())
+                .app_data(web::PayloadConfig::new(MAX_MODEL_BYTES));
             routes::configure(service);
         })
         .await?;
     follow_alerts.await?;
     follow_patterns.await?;
     follow_rules.await?;
+    follow_models.await?;
+    shadowing.await?;
+    watching.await?;
     Ok(())
 }
 

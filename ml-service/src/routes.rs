@@ -3,7 +3,10 @@
 use utoipa::openapi::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use crate::{alert, analyst, case, decision, erasure, fact, label, list, rule, rule_proposal, score};
+use crate::{
+    alert, analyst, case, decision, erasure, fact, label, list, monitoring, registered_model, rule,
+    rule_proposal, score,
+};
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -34,6 +37,13 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(analyst::list_fraud_audit_log)
         .service(decision::handlers::get_fraud_decision)
         .service(label::handlers::label_transfers)
+        .service(monitoring::handlers::get_fraud_monitoring)
+        .service(registered_model::handlers::list_fraud_models)
+        .service(registered_model::handlers::register_fraud_model)
+        .service(registered_model::handlers::shadow_fraud_model)
+        .service(registered_model::handlers::retire_fraud_model)
+        .service(registered_model::handlers::promote_fraud_model)
+        .service(registered_model::handlers::roll_back_fraud_model)
         .map(internal);
 }
 

@@ -171,11 +171,22 @@ fn parse(line: &str) -> Option<(usize, Crate)> {
         version: words.next()?.strip_prefix('v')?.to_owned(),
         is_ours: words.next().is_some_and(|path| path.starts_with("(/")),
         // Cargo once allowed a slash for OR.
-        licence: fields.next()?.replace(" / ", "/").replace('/', " OR "),
+        licence: match fields.next()? {
+            "" => licence_in_a_file(name).to_owned(),
+            named => named.replace(" / ", "/").replace('/', " OR "),
+        },
         repository: fields.next()?.to_owned(),
         needs: BTreeSet::new(),
     };
     Some((depth, found))
+}
+
+/// Of those that have a file of their licence and do not name it. `cargo deny` reads the file.
+fn licence_in_a_file(package: &str) -> &'static str {
+    match package.split(' ').next() {
+        Some("forust-ml") => "Apache-2.0",
+        _ => "",
+    }
 }
 
 fn checksums() -> anyhow::Result<BTreeMap<Reference, Option<String>>> {

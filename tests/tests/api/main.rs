@@ -29,6 +29,7 @@ mod holds;
 mod legs;
 mod limits;
 mod mail;
+mod models;
 mod modules;
 mod outages;
 mod parties;

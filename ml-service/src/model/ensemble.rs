@@ -1,0 +1,391 @@
+//! Trees that were trained: the sum of one leaf of each is the logarithm of the odds. Contributions are exact Shapley values
+//! by TreeSHAP (Lundberg et al. 2018): they say what each feature adds to that sum, and add up to it.
+
+#![expect(clippy::float_arithmetic, reason = "log-odds are floats")]
+
+use serde::{Deserialize, Serialize};
+
+/// Of a tree: the root alone is 0. Bounds the stack and the path of TreeSHAP.
+pub const MAX_DEPTH: usize = 12;
+
+const MAX_NODES: usize = 1 << 20;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ensemble {
+    /// Log-odds before any tree.
+    base: f64,
+    trees: Vec<Tree>,
+    /// Of training rows, for what a feature's absence would have predicted. Made when it is read.
+    #[serde(skip)]
+    expected: f64,
+}
+
+/// Its root is the first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Tree(Vec<Node>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Node {
+    Split(Split),
+    Leaf(Leaf),
+}
+
+/// Written as a list: feature, threshold, where smaller ones go, others, unknown ones, cover.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Split(u16, f64, u32, u32, u32, f32);
+
+/// Written as a list: log-odds, cover.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Leaf(f32, f32);
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidEnsemble {
+    #[error("it has no tree, or too many nodes")]
+    Size,
+    #[error("a number is not finite, or a node covers nothing")]
+    Number,
+    #[error("a split leads to a node that does not come after it, or is missing or used twice")]
+    Link,
+    #[error("a split is on a feature that there is none of")]
+    Feature,
+    #[error("a tree is deeper than {MAX_DEPTH}")]
+    Depth,
+}
+
+impl Split {
+    fn next(&self, row: &[f64]) -> u32 {
+        let Self(feature, threshold, smaller, other, unknown, _) = *self;
+        match row.get(usize::from(feature)) {
+            Some(value) if *value < threshold => smaller,
+            Some(value) if value.is_nan() => unknown,
+            Some(_) => other,
+            None => unknown,
+        }
+    }
+}
+
+impl Node {
+    fn cover(&self) -> f64 {
+        match self {
+            Self::Split(Split(.., cover)) | Self::Leaf(Leaf(_, cover)) => f64::from(*cover),
+        }
+    }
+}
+
+impl Tree {
+    fn node(&self, index: u32) -> Option<&Node> {
+        self.0.get(usize::try_from(index).ok()?)
+    }
+
+    fn leaf(&self, row: &[f64]) -> f64 {
+        let mut index = 0;
+        loop {
+            match self.node(index) {
+                Some(Node::Split(split)) => index = split.next(row),
+                Some(Node::Leaf(Leaf(value, _))) => return f64::from(*value),
+                None => return 0.0,
+            }
+        }
+    }
+
+    /// The mean of the leaves, by what they cover.
+    fn expected(&self, index: u32) -> f64 {
+        match self.node(index) {
+            Some(Node::Leaf(Leaf(value, _))) => f64::from(*value),
+            Some(node @ Node::Split(Split(_, _, smaller, other, ..))) => [*smaller, *other]
+                .into_iter()
+                .map(|child| self.expected(child) * self.node(child).map_or(0.0, Node::cover) / node.cover())
+                .sum(),
+            None => 0.0,
+        }
+    }
+
+    fn validate(&self, features: usize) -> Result<(), InvalidEnsemble> {
+        let mut depths = vec![None; self.0.len()];
+        if let Some(root) = depths.first_mut() {
+            *root = Some(0);
+        }
+        for (index, node) in self.0.iter().enumerate() {
+            let depth = depths
+                .get(index)
+                .copied()
+                .flatten()
+                .ok_or(InvalidEnsemble::Link)?;
+            if depth > MAX_DEPTH {
+                return Err(InvalidEnsemble::Depth);
+            }
+            if !(node.cover().is_finite() && node.cover() > 0.0) {
+                return Err(InvalidEnsemble::Number);
+            }
+            let Split(feature, threshold, smaller, other, unknown, _) = match node {
+                Node::Leaf(Leaf(value, _)) if value.is_finite() => continue,
+                Node::Leaf(_) => return Err(InvalidEnsemble::Number),
+                Node::Split(split) => *split,
+            };
+            if usize::from(feature) >= features {
+                return Err(InvalidEnsemble::Feature);
+            }
+            if !threshold.is_finite() {
+                return Err(InvalidEnsemble::Number);
+            }
+            if unknown != smaller && unknown != other {
+                return Err(InvalidEnsemble::Link);
+            }
+            for child in [smaller, other] {
+                let child = usize::try_from(child).map_err(|_| InvalidEnsemble::Link)?;
+                match depths.get_mut(child) {
+                    Some(unset @ None) if child > index => *unset = Some(depth + 1),
+                    _ => return Err(InvalidEnsemble::Link),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Ensemble {
+    /// Checks whatever prediction relies on, so that prediction cannot fail.
+    pub fn validate(mut self, features: usize) -> Result<Self, InvalidEnsemble> {
+        let nodes: usize = self.trees.iter().map(|tree| tree.0.len()).sum();
+        if self.trees.iter().any(|tree| tree.0.is_empty()) || nodes > MAX_NODES {
+            return Err(InvalidEnsemble::Size);
+        }
+        if !self.base.is_finite() {
+            return Err(InvalidEnsemble::Number);
+        }
+        self.trees.iter().try_for_each(|tree| tree.validate(features))?;
+        self.expected = self.base + self.trees.iter().map(|tree| tree.expected(0)).sum::<f64>();
+        Ok(self)
+    }
+
+    pub fn of_booster(
+        booster: &forust_ml::GradientBooster,
+        features: usize,
+    ) -> Result<Self, InvalidEnsemble> {
+        let index = |index: usize| u32::try_from(index).map_err(|_| InvalidEnsemble::Size);
+        let tree = |tree: &forust_ml::tree::Tree| {
+            let nodes = tree.nodes.iter().map(|node| {
+                if node.is_leaf {
+                    return Ok(Node::Leaf(Leaf(node.weight_value, node.hessian_sum)));
+                }
+                let feature = u16::try_from(node.split_feature).map_err(|_| InvalidEnsemble::Feature)?;
+                let children = (
+                    index(node.left_child)?,
+                    index(node.right_child)?,
+                    index(node.missing_node)?,
+                );
+                let (smaller, other, unknown) = children;
+                Ok(Node::Split(Split(
+                    feature,
+                    node.split_value,
+                    smaller,
+                    other,
+                    unknown,
+                    node.hessian_sum,
+                )))
+            });
+            nodes.collect::<Result<_, _>>().map(Tree)
+        };
+        let trees = booster.trees.iter().map(tree).collect::<Result<_, _>>()?;
+        let ensemble = Self {
+            base: booster.base_score,
+            trees,
+            expected: 0.0,
+        };
+        ensemble.validate(features)
+    }
+
+    /// The logarithm of the odds.
+    pub fn log_odds(&self, row: &[f64]) -> f64 {
+        self.trees
+            .iter()
+            .fold(self.base, |sum, tree| sum + tree.leaf(row))
+    }
+
+    pub fn trees(&self) -> usize {
+        self.trees.len()
+    }
+
+    /// The log-odds of a row of which nothing is known.
+    pub fn expected(&self) -> f64 {
+        self.expected
+    }
+
+    /// The expected log-odds when of `row` only the features of the bits of `known` are known.
+    #[cfg(test)]
+    pub fn expected_knowing(&self, row: &[f64], known: u32) -> f64 {
+        fn of(tree: &Tree, index: u32, row: &[f64], known: u32) -> f64 {
+            match tree.node(index).unwrap() {
+                Node::Leaf(Leaf(value, _)) => f64::from(*value),
+                Node::Split(split) if known & (1 << split.0) != 0 => of(tree, split.next(row), row, known),
+                node @ Node::Split(split) => [split.2, split.3]
+                    .map(|child| {
+                        of(tree, child, row, known) * tree.node(child).unwrap().cover() / node.cover()
+                    })
+                    .iter()
+                    .sum(),
+            }
+        }
+        self.base + self.trees.iter().map(|tree| of(tree, 0, row, known)).sum::<f64>()
+    }
+
+    /// What each feature adds to [`Self::expected`]; together they make [`Self::log_odds`].
+    pub fn contributions(&self, row: &[f64]) -> Vec<f64> {
+        let mut contributions = vec![0.0; row.len()];
+        for tree in &self.trees {
+            let mut walk = Walk {
+                tree,
+                row,
+                contributions: &mut contributions,
+            };
+            walk.visit(0, &Path::default(), 1.0, 1.0, None);
+        }
+        contributions
+    }
+}
+
+/// One feature on the way to a node.
+#[derive(Clone, Copy, Default)]
+struct Step {
+    feature: Option<u16>,
+    /// The part of the training rows that go this way if the feature is not known.
+    zero: f64,
+    /// 1 if the row goes this way, 0 if not.
+    one: f64,
+    /// The weight of all subsets of the features on the way that have as many members as this step's place.
+    weight: f64,
+}
+
+/// The features on the way to a node, each once.
+#[derive(Clone, Copy, Default)]
+struct Path {
+    steps: [Step; MAX_DEPTH + 2],
+    len: usize,
+}
+
+struct Walk<'a> {
+    tree: &'a Tree,
+    row: &'a [f64],
+    contributions: &'a mut [f64],
+}
+
+#[expect(clippy::as_conversions, reason = "at most MAX_DEPTH + 2")]
+fn small(number: usize) -> f64 {
+    number as f64
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a path is no longer than its array: the depth of every tree was checked"
+)]
+impl Path {
+    fn extended(&self, zero: f64, one: f64, feature: Option<u16>) -> Self {
+        let mut path = Self {
+            steps: [Step::default(); MAX_DEPTH + 2],
+            len: self.len + 1,
+        };
+        path.steps[..self.len].copy_from_slice(&self.steps[..self.len]);
+        path.steps[self.len] = Step {
+            feature,
+            zero,
+            one,
+            weight: if self.len == 0 { 1.0 } else { 0.0 },
+        };
+        let total = small(path.len);
+        for place in (0..self.len).rev() {
+            let weight = path.steps[place].weight;
+            path.steps[place + 1].weight += one * weight * small(place + 1) / total;
+            path.steps[place].weight = zero * weight * small(self.len - place) / total;
+        }
+        path
+    }
+
+    fn unwind(&mut self, at: usize) {
+        let Step { zero, one, .. } = self.steps[at];
+        let last = self.len - 1;
+        let total = small(self.len);
+        let mut next = self.steps[last].weight;
+        for place in (0..last).rev() {
+            let weight = self.steps[place].weight;
+            if one == 0.0 {
+                self.steps[place].weight = weight * total / (zero * small(last - place));
+            } else {
+                self.steps[place].weight = next * total / (small(place + 1) * one);
+                next = weight - self.steps[place].weight * zero * small(last - place) / total;
+            }
+        }
+        for place in at..last {
+            let weight = self.steps[place].weight;
+            self.steps[place] = Step {
+                weight,
+                ..self.steps[place + 1]
+            };
+        }
+        self.len = last;
+    }
+
+    /// The sum of the weights without the step `at`.
+    fn unwound_sum(&self, at: usize) -> f64 {
+        let Step { zero, one, .. } = self.steps[at];
+        let last = self.len - 1;
+        let total = small(self.len);
+        if one == 0.0 {
+            let sum = |place: usize| self.steps[place].weight / small(last - place);
+            return (0..last).map(sum).sum::<f64>() * total / zero;
+        }
+        let mut next = self.steps[last].weight;
+        let mut sum = 0.0;
+        for place in (0..last).rev() {
+            let weight = next * total / (small(place + 1) * one);
+            sum += weight;
+            next = self.steps[place].weight - weight * zero * small(last - place) / total;
+        }
+        sum
+    }
+
+    fn find(&self, feature: u16) -> Option<usize> {
+        self.steps[..self.len]
+            .iter()
+            .position(|step| step.feature == Some(feature))
+    }
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, index: u32, path: &Path, zero: f64, one: f64, feature: Option<u16>) {
+        let mut path = path.extended(zero, one, feature);
+        let tree = self.tree;
+        match tree.node(index) {
+            Some(Node::Leaf(Leaf(value, _))) => self.add(&path, f64::from(*value)),
+            Some(node @ Node::Split(split)) => {
+                let (mut zero, mut one) = (1.0, 1.0);
+                if let Some(at) = path.find(split.0) {
+                    if let Some(step) = path.steps.get(at) {
+                        (zero, one) = (step.zero, step.one);
+                    }
+                    path.unwind(at);
+                }
+                let next = split.next(self.row);
+                for child in [split.2, split.3] {
+                    let cover = tree.node(child).map_or(0.0, Node::cover);
+                    let one = if child == next { one } else { 0.0 };
+                    self.visit(child, &path, zero * cover / node.cover(), one, Some(split.0));
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn add(&mut self, path: &Path, value: f64) {
+        for (at, step) in path.steps.iter().enumerate().take(path.len).skip(1) {
+            let feature = step
+                .feature
+                .and_then(|feature| self.contributions.get_mut(usize::from(feature)));
+            if let Some(contribution) = feature {
+                *contribution += path.unwound_sum(at) * (step.one - step.zero) * value;
+            }
+        }
+    }
+}
