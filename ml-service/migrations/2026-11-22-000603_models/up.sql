@@ -52,7 +52,7 @@ COMMENT ON TABLE cost_policies IS 'What the model''s actions cost, in whole majo
 COMMENT ON COLUMN cost_policies.block_from IS 'Nothing: the model never blocks.';
 -- The model that comes with the service was trained on generated payments, so by itself it blocks nothing.
 INSERT INTO cost_policies (review, false_block_share, false_block, review_from, block_from, reviews_per_day)
-VALUES (3, 0.05, 2, 0.9, NULL, 500);
+VALUES (3, 0.05, 2, 0.5, NULL, 500);
 
 ALTER TABLE scores
     ADD COLUMN probability double precision CHECK (probability BETWEEN 0 AND 1),

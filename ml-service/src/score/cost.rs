@@ -44,19 +44,23 @@ impl Default for CostPolicy {
 }
 
 impl CostPolicy {
+    /// The cheapest of the actions that may be taken, and the mildest of those that cost the same.
     pub fn action(&self, probability: f64, amount: f64, reviews_left: bool) -> Action {
-        let may_block = self.block_from.is_some_and(|from| probability >= from);
         if probability.is_nan() || probability < self.review_from {
             return Action::Allow;
         }
-        match self.costs.action(probability, amount) {
-            Action::Allow => Action::Allow,
-            Action::Block if may_block => Action::Block,
-            Action::Block | Action::Review if reviews_left => Action::Review,
-            // Nobody has time to look. What is left is to let it go, or to block what is very likely a fraud.
-            Action::Block | Action::Review if may_block => Action::Block,
-            Action::Block | Action::Review => Action::Allow,
+        let costs = &self.costs;
+        let mut action = Action::Allow;
+        let mut least = probability * amount;
+        if reviews_left && costs.review < least {
+            action = Action::Review;
+            least = costs.review;
         }
+        let block = (1.0 - probability) * costs.of(Action::Block, amount, false);
+        if self.block_from.is_some_and(|from| probability >= from) && block < least {
+            action = Action::Block;
+        }
+        action
     }
 }
 

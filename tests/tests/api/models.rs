@@ -50,7 +50,7 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let platform = Platform::start().await;
-        let (payer, from, _, to) = payer_and_payee(&platform, 10_000_000).await;
+        let (payer, from, _, to) = payer_and_payee(&platform, 1_000_000_000).await;
         let keeper = platform.register_with_role("keeper", Role::Admin).await;
         let other_keeper = platform
             .register_with_role("other-keeper", Role::Compliance)
@@ -92,7 +92,7 @@ async fn a_model_decides_when_it_is_no_worse_and_two_people_agree_and_goes_again
     let scene = Scene::new().await;
     let (keeper, other) = (&scene.keeper, &scene.other_keeper);
     for _ in 0..3 {
-        scene.pay(1_000).await;
+        scene.pay(9_000).await;
     }
     let fraud = scene.pay(50_000).await;
     assert_eq!(fraud["status"], "posted", "{fraud}");
@@ -144,7 +144,7 @@ async fn a_model_decides_when_it_is_no_worse_and_two_people_agree_and_goes_again
         .filter_map(|reason| reason["points"].as_u64())
         .sum();
     assert!((790..=800).contains(&points), "{decision}");
-    assert_eq!(scene.pay(1_000).await["status"], "posted");
+    assert_eq!(scene.pay(9_000).await["status"], "posted");
     other
         .post_empty(&promote)
         .await
@@ -163,7 +163,7 @@ async fn a_model_decides_when_it_is_no_worse_and_two_people_agree_and_goes_again
         .await
         .must_be(200);
     eventually("the shadow has scored", async || {
-        let transfer = text_of(&scene.pay(1_000).await, "id");
+        let transfer = text_of(&scene.pay(9_000).await, "id");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         let shadows = scene.explain(&transfer).await["shadows"].clone();
         (shadows[0]["model_id"] == worse.as_str() && shadows[0]["probability"].as_f64() > Some(0.9))
