@@ -54,6 +54,7 @@ const FLOWLESS: [&str; 4] = ["/auth", "/bridge/validate", "/api/bridge/validate"
 /// Shown by whoever was given their ids, in pages that send no token.
 const PICTURES: &str = "/api/v1/auth/pictures/";
 const PICTURE: &str = "/api/v1/auth/me/picture";
+const FRAUD_MODELS: &str = "/api/v1/fraud/models";
 const TRANSFER_BATCHES: &str = "/api/v1/transfer-batches";
 
 /// Attempts at a credential: without an access token, and under the strictest limit.
@@ -204,6 +205,7 @@ pub fn uses_up(path: &str) -> bool {
 pub fn max_body_bytes(path: &str) -> usize {
     match path {
         TRANSFER_BATCHES => 1024 * 1024,
+        FRAUD_MODELS => 16 * 1024 * 1024,
         // A picture of 5 MiB, and the form around it.
         PICTURE | "/auth/upload/picture" | "/auth/profile/picture" => 5 * 1024 * 1024 + 4096,
         _ => shared::json::MAX_BODY_BYTES,

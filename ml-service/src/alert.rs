@@ -7,6 +7,7 @@
 
 pub mod decisions;
 pub mod handlers;
+pub mod history;
 pub mod job;
 pub mod queries;
 

@@ -14,7 +14,8 @@ use shared::{ApiError, Cursor, Json, Page, Principal};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::alert::queries::{self, HistoryEntry, Line};
+use crate::alert::history::{self, HistoryEntry, Line};
+use crate::alert::queries;
 use crate::alert::{Action, AlertRecord};
 use crate::analyst::{Note, STAFF};
 use crate::schema::cases;
@@ -146,7 +147,7 @@ pub async fn get_case(
     Ok(web::Json(CaseWithAlerts {
         case: case.into(),
         alerts: alerts.collect::<Result<_, _>>()?,
-        history: queries::history_of_case(&mut conn, *id).await?,
+        history: history::of_case(&mut conn, *id).await?,
     }))
 }
 
@@ -175,6 +176,6 @@ pub async fn add_case_note(
         .first(&mut *conn)
         .await?;
     let line = Line::of(case.id, Action::Note).by(principal.user_id);
-    queries::write(&mut conn, &line.text(request.text.as_str())).await?;
+    history::write(&mut conn, &line.text(request.text.as_str())).await?;
     Ok(actix_web::HttpResponse::NoContent().finish())
 }

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::clients::ml::{Decision, Reason};
 use shared::clients::transactions::TransferStatus;
-use shared::id::{AccountId, TransferId};
+use shared::id::{AccountId, ModelId, TransferId};
 use utoipa::ToSchema;
 
 use crate::label::Label;
@@ -27,8 +27,16 @@ pub struct ExplainedDecision {
     /// Absent when it was never scored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<ExplainedScore>,
+    /// What models said that only watch.
+    pub shadows: Vec<ShadowScore>,
     /// Newest first: the first counts.
     pub labels: Vec<Label>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ShadowScore {
+    pub model_id: ModelId,
+    pub probability: f64,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -45,6 +53,12 @@ pub struct ExplainedScore {
     /// Whether it was known which device asked for it.
     pub device_known: bool,
     pub address_known: bool,
+    /// How likely the model held a fraud.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
+    /// The SHA-256 of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Up to which position of the log of facts scoring had learnt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<i64>,

@@ -23,10 +23,12 @@ pub mod insight;
 pub mod label;
 pub mod list;
 pub mod model;
+pub mod monitoring;
 pub mod offline;
 pub mod origin;
 pub mod pattern;
 pub mod progress;
+pub mod registered_model;
 pub mod replay;
 pub mod risk;
 pub mod routes;
@@ -55,6 +57,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+use registered_model::book::ModelBook;
+use registered_model::shadow::{self, ShadowQueue};
 use risk::model::RiskModel;
 use rule::book::RuleBook;
 use state::State;
@@ -67,6 +71,9 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 /// A full batch has some 600 kB of scores to ask for, or 1 MB of facts.
 const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
 
+/// A model has a few hundred kilobytes to some megabytes.
+const MAX_MODEL_BYTES: usize = 16 * 1024 * 1024;
+
 pub async fn serve(env: Env, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     run(Config::from_env(env)?, listener, shutdown).await
 }
@@ -78,15 +85,20 @@ pub async fn migrate(env: Env) -> anyhow::Result<()> {
 
 /// Beside `serve`, `migrate` and the others.
 pub const COMMANDS: &[Command] = &[
+    ("register", registered_model::commands::register),
+    ("shadow", registered_model::commands::shadow),
+    ("promote", registered_model::commands::promote),
+    ("rollback", registered_model::commands::rollback),
+    ("drift", registered_model::commands::drift),
     ("generate", |_| Box::pin(async { offline::run("generate") })),
     ("features", |_| Box::pin(async { offline::run("features") })),
     ("train", |_| Box::pin(async { offline::run("train") })),
     ("evaluate", |_| Box::pin(async { offline::run("evaluate") })),
     ("explain", |_| Box::pin(async { offline::run("explain") })),
-    ("benchmark", |_| Box::pin(async { offline::run("benchmark") })),
     ("aml-benchmark", |_| {
         Box::pin(async { pattern::benchmark::main() })
     }),
+    ("benchmark", |_| Box::pin(async { offline::run("benchmark") })),
     ("insights-benchmark", |_| {
         Box::pin(async { insight::benchmark::main() })
     }),
@@ -120,16 +132,21 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     )?;
     let risk = RiskModel::shipped()?;
     let rules = RuleBook::default();
+    let models = ModelBook::new(model::shipped()?);
+    let (shadows, waiting) = ShadowQueue::new();
     let state = web::Data::new(State {
         db: db.clone(),
-        clock: config.clock,
+        clock: config.clock.clone(),
         rules: rules.clone(),
+        models: models.clone(),
+        shadows,
         origin_key: config.origin_key,
         ledger: TransactionsClient::new(ledger),
         balances: TransactionsClient::new(balances),
         insight_slots: Semaphore::new(insight::reading::SLOTS),
         risk,
     });
+    let clock = config.clock;
     let loaded = rules.clone();
     let readiness = Readiness::default()
         .database(&db, &MIGRATIONS)
@@ -139,7 +156,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         });
     let follow_alerts = tokio::spawn(alert::job::follow(db.clone(), shutdown.clone()));
     let follow_patterns = tokio::spawn(pattern::job::follow(db.clone(), shutdown.clone()));
-    let follow_rules = tokio::spawn(rules.follow(db, shutdown.clone()));
+    let follow_rules = tokio::spawn(rules.follow(db.clone(), shutdown.clone()));
+    let follow_models = tokio::spawn(models.clone().follow(db.clone(), shutdown.clone()));
+    let shadowing = tokio::spawn(shadow::run(waiting, db.clone(), models.clone(), shutdown.clone()));
+    let watching = tokio::spawn(monitoring::watch(db, models, clock, shutdown.clone()));
     let server = Server {
         service: SERVICE,
         public: false,
@@ -156,13 +176,17 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
                 .app_data(state.clone())
                 .app_data(tokens.clone())
                 .app_data(verifier.clone())
-                .app_data(json_config());
+                .app_data(json_config())
+                .app_data(web::PayloadConfig::new(MAX_MODEL_BYTES));
             routes::configure(service);
         })
         .await?;
     follow_alerts.await?;
     follow_patterns.await?;
     follow_rules.await?;
+    follow_models.await?;
+    shadowing.await?;
+    watching.await?;
     Ok(())
 }
 

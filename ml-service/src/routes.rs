@@ -5,7 +5,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::insight::{budget, category};
 use crate::{
-    alert, analyst, case, decision, erasure, fact, insight, label, list, risk, rule, rule_proposal, score,
+    alert, analyst, case, decision, erasure, fact, insight, label, list, monitoring, registered_model, risk,
+    rule, rule_proposal, score,
 };
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -55,6 +56,13 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(risk::handlers::assess_risk)
         .service(risk::handlers::get_risk_assessment)
         .service(risk::handlers::list_risk_assessments)
+        .service(monitoring::handlers::get_fraud_monitoring)
+        .service(registered_model::handlers::list_fraud_models)
+        .service(registered_model::handlers::register_fraud_model)
+        .service(registered_model::handlers::shadow_fraud_model)
+        .service(registered_model::handlers::retire_fraud_model)
+        .service(registered_model::handlers::promote_fraud_model)
+        .service(registered_model::handlers::roll_back_fraud_model)
         .map(internal);
 }
 

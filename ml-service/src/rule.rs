@@ -243,6 +243,20 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// The score in the band of a decision that was not made by points alone, so that both say the same.
+    pub fn within(self, decision: Decision, score: u16) -> u16 {
+        match decision {
+            Decision::Allow => score.min(self.review_at.saturating_sub(1)),
+            Decision::Review => score.clamp(
+                self.review_at,
+                self.block_at.saturating_sub(1).max(self.review_at),
+            ),
+            Decision::Block => score.max(self.block_at),
+        }
+    }
+}
+
 impl Rule {
     fn reason(&self, evidence: &Evidence<'_>) -> Option<Reason> {
         Some(Reason {
@@ -497,5 +511,10 @@ mod tests {
         let decisions = [0, 499, 500, 799, 800, MAX_SCORE].map(|score| policy.decide(score));
         use Decision::{Allow, Block, Review};
         assert_eq!(decisions, [Allow, Allow, Review, Review, Block, Block]);
+        for decision in [Allow, Review, Block] {
+            for score in [0, 499, 500, 799, 800, MAX_SCORE] {
+                assert_eq!(policy.decide(policy.within(decision, score)), decision, "{score}");
+            }
+        }
     }
 }

@@ -103,6 +103,19 @@ diesel::table! {
 }
 
 diesel::table! {
+    cost_policies (version) {
+        version -> Int8,
+        review -> Float8,
+        false_block_share -> Float8,
+        false_block -> Float8,
+        review_from -> Float8,
+        block_from -> Nullable<Float8>,
+        reviews_per_day -> Int4,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     entity_states (entity) {
         entity -> Bytea,
         state -> Bytea,
@@ -151,6 +164,32 @@ diesel::table! {
         expires_at -> Nullable<Timestamptz>,
         removed_by -> Nullable<Uuid>,
         removed_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    model_promotions (number) {
+        number -> Int8,
+        model_id -> Uuid,
+        replaced -> Nullable<Uuid>,
+        gate -> Jsonb,
+        proposed_by -> Uuid,
+        proposed_at -> Timestamptz,
+        approved_by -> Nullable<Uuid>,
+        approved_at -> Nullable<Timestamptz>,
+        rolled_back_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    models (id) {
+        id -> Uuid,
+        sha256 -> Text,
+        artefact -> Bytea,
+        card -> Jsonb,
+        status -> Text,
+        registered_by -> Uuid,
+        registered_at -> Timestamptz,
     }
 }
 
@@ -242,6 +281,16 @@ diesel::table! {
         requested_at -> Nullable<Timestamptz>,
         applied -> Nullable<Int8>,
         vector -> Nullable<Bytea>,
+        probability -> Nullable<Float8>,
+        model -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    shadow_scores (transfer_id, model_id) {
+        model_id -> Uuid,
+        transfer_id -> Uuid,
+        probability -> Float8,
     }
 }
 
@@ -275,11 +324,14 @@ diesel::allow_tables_to_appear_in_same_query!(
     case_history,
     cases,
     category_rules,
+    cost_policies,
     entity_states,
     insight_feedback,
     job_positions,
     labels,
     list_entries,
+    model_promotions,
+    models,
     observation_position,
     pattern_parameters,
     policies,
@@ -287,5 +339,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     rule_proposals,
     rules,
     scores,
+    shadow_scores,
     transfers,
 );

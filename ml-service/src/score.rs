@@ -1,7 +1,9 @@
 //! Scoring: each transfer of a batch gets the points of the rules that apply, a decision and the reasons, in request order.
 //! The answer is stored, and a transfer that comes again gets the stored answer. Nothing here learns; see `fact`.
 
+pub mod cost;
 pub mod handlers;
+pub mod judgement;
 pub mod queries;
 pub mod vector;
 
@@ -13,7 +15,7 @@ use shared::id::AccountId;
 use crate::account_state::AccountState;
 use crate::list::{self, Match, Subject, SubjectKind};
 use crate::origin::HashedOrigin;
-use crate::rule::{Evidence, MAX_SCORE, RuleSet};
+use crate::rule::{Evidence, MAX_SCORE, Policy, RuleSet};
 
 /// Scores `transfers` in order: those earlier in the batch count into the velocity of those after them.
 pub fn score_batch(
@@ -45,13 +47,14 @@ fn score_transfer(evidence: &Evidence<'_>, rules: &RuleSet) -> Score {
         .iter()
         .fold(0_u16, |sum, reason| sum.saturating_add(reason.points));
     let score = points.min(MAX_SCORE);
+    let decision = findings.decide(rules.policy.decide(score));
     for code in rules.shadow_hits(evidence) {
         metrics::counter!("fraud_shadow_rule_hits_total", "code" => code.to_owned()).increment(1);
     }
     Score {
         transfer_id: evidence.transfer.transfer_id,
-        score,
-        decision: findings.decide(rules.policy.decide(score)),
+        score: rules.policy.within(decision, score),
+        decision,
         reasons: findings.reasons,
     }
 }
@@ -70,7 +73,12 @@ pub fn subjects(transfer: &ScoreRequest, origin: HashedOrigin) -> Vec<Subject> {
 }
 
 /// Lists decide before everything else.
-pub fn apply_lists(score: &mut Score, subjects: &[Subject], listed: &HashMap<Subject, Vec<Match>>) {
+pub fn apply_lists(
+    score: &mut Score,
+    subjects: &[Subject],
+    listed: &HashMap<Subject, Vec<Match>>,
+    policy: Policy,
+) {
     let matches: Vec<Match> = subjects
         .iter()
         .filter_map(|subject| listed.get(subject))
@@ -79,6 +87,7 @@ pub fn apply_lists(score: &mut Score, subjects: &[Subject], listed: &HashMap<Sub
         .collect();
     if let Some((decision, reason)) = list::verdict(&matches) {
         score.decision = decision;
+        score.score = policy.within(decision, score.score);
         score.reasons.insert(0, reason);
     }
 }

@@ -5,6 +5,8 @@ use shared::{Clock, Db};
 use tokio::sync::Semaphore;
 
 use crate::origin::OriginKey;
+use crate::registered_model::book::ModelBook;
+use crate::registered_model::shadow::ShadowQueue;
 use crate::risk::model::RiskModel;
 use crate::rule::book::RuleBook;
 
@@ -13,6 +15,8 @@ pub struct State {
     pub db: Db,
     pub clock: Clock,
     pub rules: RuleBook,
+    pub models: ModelBook,
+    pub shadows: ShadowQueue,
     pub origin_key: OriginKey,
     /// Asked in the name of an analyst.
     pub ledger: TransactionsClient,

@@ -24,6 +24,41 @@ pub fn start() {
         "fraud_unscorable_total",
         "Transfers that got no score because their amount is none",
     );
+    telemetry::counter(
+        "fraud_shadow_dropped_total",
+        "Transfers that no shadow scored because too many waited",
+    );
+    describe_gauge!(
+        "fraud_models_unreadable",
+        "Models of the registry that are to be used and cannot be read"
+    );
+    gauge!("fraud_models_unreadable").set(0);
+    for (name, what) in [
+        (
+            "fraud_amount_psi",
+            "How far the amounts of the last 7 days are from those of the 28 before: population stability index",
+        ),
+        ("fraud_score_psi", "The same of the model's probabilities"),
+        (
+            "fraud_tail_share",
+            "The share of the last 7 days' scores above what 99 % of those before were under",
+        ),
+        (
+            "fraud_alert_rate",
+            "The share of the last 7 days' transfers that were reviewed or blocked",
+        ),
+        (
+            "fraud_missing_rate",
+            "The share of the last 7 days' transfers that were decided without a score",
+        ),
+        (
+            "fraud_average_precision",
+            "Of the model's scores, on the 28 days up to the newest label",
+        ),
+    ] {
+        describe_gauge!(name, what);
+        gauge!(name).set(f64::NAN);
+    }
     for decision in ["allow", "review", "block"] {
         counter!("fraud_decisions_total", "decision" => decision).increment(0);
     }

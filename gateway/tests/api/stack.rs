@@ -70,7 +70,8 @@ impl Stack {
         let config = Config {
             auth_url: settings.auth_url.unwrap_or_else(|| service.clone()),
             accounts_url: settings.accounts_url.unwrap_or(accounts),
-            transactions_url: service,
+            transactions_url: service.clone(),
+            ml_url: service,
             service_secrets: vec!["secret".into()],
             revocation_max_staleness: settings.revocation_max_staleness,
             limits: settings.limits,

@@ -22,6 +22,7 @@ INSERT INTO pattern_parameters (parameters) VALUES ('{
         "window_days": 7, "min_senders": 8, "min_transfers_a_day": 1, "min_amount": 3000, "min_percent_out": 70
     },
     "cycle": {
-        "window_days": 30, "min_accounts": 3, "max_accounts": 6, "tolerance_percent": 10, "min_amount": 500
+        "window_days": 30, "min_accounts": 3, "max_accounts": 6, "tolerance_percent": 10, "min_amount": 500,
+        "in_order": true
     }
 }');

@@ -16,7 +16,8 @@ use shared::service_token::bearer_token;
 use shared::{ApiError, Denial, Json, Principal};
 use utoipa::ToSchema;
 
-use super::queries::{self, AlertRow, Line};
+use super::history::{self, Line};
+use super::queries::{self, AlertRow};
 use super::{Action, AlertKind, AlertRecord, AlertStatus, ReviewOutcome, handlers};
 use crate::analyst::{Reason, STAFF};
 use crate::label::{self, LabelSource, NewLabel};
@@ -107,7 +108,7 @@ async fn write_down(
     let reason = body.reason.as_str();
     let decided = queries::decide(conn, &alert, body.outcome, body.fraud, reason, user).await?;
     let line = Line::of(alert.case_id, Action::Deciding).alert(id).by(user);
-    queries::write(conn, &line.text(reason)).await?;
+    history::write(conn, &line.text(reason)).await?;
     let decided = match is_review {
         true => decided,
         false => close(conn, &decided).await?,
@@ -202,7 +203,7 @@ async fn refused(state: &State, id: AlertId, error: CallError) -> ApiError {
             let alert = queries::lock(conn, id).await?;
             if queries::withdraw_decision(conn, id).await? == 1 {
                 let line = Line::of(alert.case_id, Action::DecisionWithdrawn).alert(id);
-                queries::write(conn, &line.text(&format!("the ledger refused: {code}"))).await?;
+                history::write(conn, &line.text(&format!("the ledger refused: {code}"))).await?;
             }
             Ok(())
         })

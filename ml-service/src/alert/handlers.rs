@@ -12,7 +12,8 @@ use shared::{ApiError, Cursor, Json, Page, Principal};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::queries::{self, AlertRow, Assignee, HistoryEntry, Line};
+use super::history::{self, HistoryEntry, Line};
+use super::queries::{self, AlertRow, Assignee};
 use super::{Action, AlertRecord, AlertStatus};
 use crate::analyst::{Note, Reason, SENIORS, STAFF};
 use crate::state::State;
@@ -149,7 +150,7 @@ pub async fn get_alert(
     principal.require_any(&STAFF)?;
     let mut conn = state.db.connection().await?;
     let alert = queries::find(&mut conn, *id).await?;
-    let history = queries::history_of_alert(&mut conn, *id).await?;
+    let history = history::of_alert(&mut conn, *id).await?;
     Ok(web::Json(AlertWithHistory {
         alert: alert.into_record(state.clock.now())?,
         history,
@@ -193,7 +194,7 @@ pub async fn claim_alert(
             }
             let claimed = queries::claim(conn, id, user).await?;
             let claimed = claimed.ok_or_else(another_has_it)?;
-            queries::write(
+            history::write(
                 conn,
                 &Line::of(claimed.case_id, Action::Claimed).alert(id).by(user),
             )
@@ -237,7 +238,7 @@ pub async fn release_alert(
                 return Err(not_claimed());
             }
             let released = queries::release(conn, id).await?;
-            queries::write(
+            history::write(
                 conn,
                 &Line::of(alert.case_id, Action::Released).alert(id).by(user),
             )
@@ -277,7 +278,7 @@ pub async fn escalate_alert(
             require_claimed(&alert, user)?;
             let escalated = queries::escalate(conn, id, user).await?;
             let line = Line::of(alert.case_id, Action::Escalated).alert(id).by(user);
-            queries::write(conn, &line.text(request.reason.as_str())).await?;
+            history::write(conn, &line.text(request.reason.as_str())).await?;
             Ok(escalated)
         })
         .await?;
@@ -341,7 +342,7 @@ async fn add(
     let mut conn = state.db.connection().await?;
     let alert = queries::find(&mut conn, id).await?;
     let line = Line::of(alert.case_id, action).alert(id).by(principal.user_id);
-    queries::write(&mut conn, &line.text(text).reference(reference)).await?;
+    history::write(&mut conn, &line.text(text).reference(reference)).await?;
     Ok(actix_web::HttpResponse::NoContent().finish())
 }
 

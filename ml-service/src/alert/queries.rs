@@ -1,4 +1,4 @@
-//! Alerts, their cases and their history. Each change of an alert says in its WHERE what the alert has to be for it, so of two
+//! Alerts and their cases. Each change of an alert says in its WHERE what the alert has to be for it, so of two
 //! who want the same one gets it, and writes a line of the history in the same transaction.
 
 use chrono::{DateTime, Utc};
@@ -6,14 +6,13 @@ use diesel::dsl::now;
 use diesel::prelude::*;
 use diesel::sql_types::Timestamptz;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use serde::Serialize;
 use shared::ApiError;
 use shared::id::{AccountId, AlertId, CaseId, TransferId, UserId};
-use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::history::{Line, write};
 use super::{Action, AlertDecision, AlertKind, AlertRecord, AlertStatus, ReviewOutcome, Severity};
-use crate::schema::{alerts, case_history, cases};
+use crate::schema::{alerts, cases};
 
 #[derive(Clone, Debug, HasQuery)]
 #[diesel(table_name = alerts)]
@@ -176,108 +175,6 @@ async fn open_case(conn: &mut AsyncPgConnection, alert: &NewAlert) -> QueryResul
         .await
 }
 
-/// A line of the history.
-pub struct Line<'a> {
-    case_id: CaseId,
-    alert_id: Option<AlertId>,
-    actor: Option<UserId>,
-    action: Action,
-    text: Option<&'a str>,
-    reference: Option<&'a str>,
-}
-
-impl<'a> Line<'a> {
-    pub fn of(case_id: CaseId, action: Action) -> Self {
-        Self {
-            case_id,
-            alert_id: None,
-            actor: None,
-            action,
-            text: None,
-            reference: None,
-        }
-    }
-
-    pub fn alert(self, id: AlertId) -> Self {
-        Self {
-            alert_id: Some(id),
-            ..self
-        }
-    }
-
-    pub fn by(self, actor: UserId) -> Self {
-        Self {
-            actor: Some(actor),
-            ..self
-        }
-    }
-
-    pub fn text(self, text: &'a str) -> Self {
-        Self {
-            text: Some(text),
-            ..self
-        }
-    }
-
-    pub fn reference(self, reference: Option<&'a str>) -> Self {
-        Self { reference, ..self }
-    }
-}
-
-pub async fn write(conn: &mut AsyncPgConnection, line: &Line<'_>) -> QueryResult<usize> {
-    diesel::insert_into(case_history::table)
-        .values((
-            case_history::case_id.eq(line.case_id),
-            case_history::alert_id.eq(line.alert_id),
-            case_history::actor.eq(line.actor),
-            case_history::action.eq(line.action.name()),
-            case_history::text.eq(line.text),
-            case_history::reference.eq(line.reference),
-        ))
-        .execute(conn)
-        .await
-}
-
-/// A line of the history of an alert or a case.
-#[derive(Clone, Debug, Serialize, ToSchema, HasQuery)]
-#[diesel(table_name = case_history)]
-pub struct HistoryEntry {
-    pub number: i64,
-    pub at: DateTime<Utc>,
-    /// Absent when nobody did it.
-    pub actor: Option<UserId>,
-    #[schema(example = "note")]
-    pub action: String,
-    pub alert_id: Option<AlertId>,
-    pub text: Option<String>,
-    pub reference: Option<String>,
-}
-
-/// The newest lines, oldest first.
-const MAX_LINES: i64 = 500;
-
-pub async fn history_of_alert(conn: &mut AsyncPgConnection, id: AlertId) -> QueryResult<Vec<HistoryEntry>> {
-    let mut lines: Vec<HistoryEntry> = HistoryEntry::query()
-        .filter(case_history::alert_id.eq(id))
-        .order(case_history::number.desc())
-        .limit(MAX_LINES)
-        .load(conn)
-        .await?;
-    lines.reverse();
-    Ok(lines)
-}
-
-pub async fn history_of_case(conn: &mut AsyncPgConnection, id: CaseId) -> QueryResult<Vec<HistoryEntry>> {
-    let mut lines: Vec<HistoryEntry> = HistoryEntry::query()
-        .filter(case_history::case_id.eq(id))
-        .order(case_history::number.desc())
-        .limit(MAX_LINES)
-        .load(conn)
-        .await?;
-    lines.reverse();
-    Ok(lines)
-}
-
 pub async fn find(conn: &mut AsyncPgConnection, id: AlertId) -> QueryResult<AlertRow> {
     AlertRow::query().filter(alerts::id.eq(id)).first(conn).await
 }
@@ -347,11 +244,14 @@ pub async fn list_closed(
     query.load(conn).await
 }
 
+/// Of the alerts of a case, the oldest.
+const MAX_ALERTS: i64 = 500;
+
 pub async fn of_case(conn: &mut AsyncPgConnection, id: CaseId) -> QueryResult<Vec<AlertRow>> {
     AlertRow::query()
         .filter(alerts::case_id.eq(id))
         .order(alerts::id)
-        .limit(MAX_LINES)
+        .limit(MAX_ALERTS)
         .load(conn)
         .await
 }
@@ -463,9 +363,8 @@ pub async fn close(
         .returning(AlertRow::as_returning())
         .get_result(conn)
         .await?;
-    let mut line = Line::of(alert.case_id, Action::Closed).alert(alert.id).text(text);
-    line.actor = by;
-    write(conn, &line).await?;
+    let line = Line::of(alert.case_id, Action::Closed).alert(alert.id).text(text);
+    write(conn, &line.by(by)).await?;
     let others = alerts::table
         .filter(alerts::case_id.eq(alert.case_id))
         .filter(alerts::status.ne(AlertStatus::Closed.name()));

@@ -6,9 +6,9 @@ use shared::id::TransferId;
 use shared::openapi::{AuthErrors, CommonErrors};
 use shared::{ApiError, Principal, Role};
 
-use super::{ExplainedDecision, queries};
+use super::{ExplainedDecision, ShadowScore, queries};
 use crate::state::State;
-use crate::{label, transfer_log};
+use crate::{label, registered_model, transfer_log};
 
 /// Who sees why a transfer was stopped; whoever made it does not, for that would teach how to get around it.
 pub const READERS: [Role; 2] = [Role::Compliance, Role::Admin];
@@ -40,6 +40,7 @@ pub async fn get_fraud_decision(
         return Err(ApiError::not_found("No such transfer was scored, or told of."));
     }
     let labels = label::queries::of_transfer(&mut conn, *transfer_id).await?;
+    let shadows = registered_model::queries::shadow_scores_of(&mut conn, *transfer_id).await?;
     // A score that came after the transfer was decided did not decide it.
     let fallback = transfer.as_ref().is_some_and(|transfer| {
         let is_scored = matches!(transfer.kind, TransferKind::Transfer | TransferKind::Withdrawal);
@@ -57,6 +58,13 @@ pub async fn get_fraud_decision(
         status: transfer.map(|transfer| transfer.status),
         fallback,
         score,
+        shadows: shadows
+            .into_iter()
+            .map(|(model_id, probability)| ShadowScore {
+                model_id,
+                probability,
+            })
+            .collect(),
         labels,
     }))
 }

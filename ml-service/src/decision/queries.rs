@@ -21,6 +21,8 @@ struct ScoreRow {
     created_at: DateTime<Utc>,
     device: Option<uuid::Uuid>,
     address: Option<uuid::Uuid>,
+    probability: Option<f64>,
+    model: Option<String>,
     applied: Option<i64>,
     vector: Option<Vec<u8>>,
 }
@@ -38,6 +40,8 @@ impl ScoreRow {
             scored_at: self.created_at,
             device_known: self.device.is_some(),
             address_known: self.address.is_some(),
+            probability: self.probability,
+            model: self.model,
             position: self.applied,
             features: vector.map(|it| it.named().map(|(name, value)| (name, known(value))).collect()),
         })

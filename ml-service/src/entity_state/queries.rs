@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Context;
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::sql_query;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Binary, Nullable};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::ApiError;
@@ -14,32 +13,19 @@ use shared::ApiError;
 use super::{Snapshot, from_bytes, to_bytes};
 use crate::feature::{Entity, Event, State, States};
 
-#[derive(QueryableByName)]
-struct Row {
-    #[diesel(sql_type = BigInt)]
-    applied: i64,
-    #[diesel(sql_type = Nullable<Binary>)]
-    entity: Option<Vec<u8>>,
-    #[diesel(sql_type = Nullable<Binary>)]
-    state: Option<Vec<u8>>,
-}
-
 /// What is remembered of whatever the events concern, and the position that this belongs to. One statement sees one snapshot
 /// of the database, so a batch that is taken in meanwhile is in all of it or in nothing.
 pub async fn load(conn: &mut AsyncPgConnection, events: &[Event]) -> Result<Snapshot, ApiError> {
     let entities: BTreeSet<Entity> = events.iter().flat_map(Event::entities).collect();
-    let entities: Vec<Vec<u8>> = entities.iter().map(to_bytes).collect();
-    let rows: Vec<Row> = sql_query(
-        "SELECT applied, entity, state FROM observation_position \
-         LEFT JOIN entity_states ON entity_states.entity = ANY ($1)",
-    )
-    .bind::<Array<Binary>, _>(entities)
-    .load(conn)
-    .await?;
+    let load = Load {
+        entities: entities.iter().map(to_bytes).collect(),
+    };
+    type Row = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
+    let rows: Vec<Row> = load.load(conn).await?;
     let mut snapshot = Snapshot::default();
-    for row in rows {
-        snapshot.applied = row.applied;
-        let (Some(entity), Some(bytes)) = (row.entity, row.state) else {
+    for (applied, entity, state) in rows {
+        snapshot.applied = applied;
+        let (Some(entity), Some(bytes)) = (entity, state) else {
             continue;
         };
         let entity = from_bytes(&entity)
@@ -49,6 +35,28 @@ pub async fn load(conn: &mut AsyncPgConnection, events: &[Event]) -> Result<Snap
         snapshot.states.0.insert(entity, state);
     }
     Ok(snapshot)
+}
+
+/// One statement whatever the number of entities, so that it is prepared once. Without entities there is still the position.
+#[derive(QueryId)]
+struct Load {
+    entities: Vec<Vec<u8>>,
+}
+
+impl QueryFragment<Pg> for Load {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "SELECT applied, entity, state FROM observation_position \
+             LEFT JOIN entity_states ON entity_states.entity = ANY (",
+        );
+        out.push_bind_param::<Array<Binary>, _>(&self.entities)?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+impl Query for Load {
+    type SqlType = (BigInt, Nullable<Binary>, Nullable<Binary>);
 }
 
 /// Inserts or replaces the states.

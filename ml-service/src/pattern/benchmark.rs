@@ -200,8 +200,9 @@ pub fn parameters() -> Parameters {
             window_days: 120,
             min_accounts: 3,
             max_accounts: 6,
-            tolerance_percent: 5,
+            tolerance_percent: 0,
             min_amount: 0,
+            in_order: false,
         },
     }
 }

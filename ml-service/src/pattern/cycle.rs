@@ -1,4 +1,4 @@
-//! Cycles: money goes from account to account and comes back to where it started, about as much of it, in order of time.
+//! Cycles: money goes from account to account and comes back to where it started, about as much of it.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -21,6 +21,8 @@ pub struct Cycle {
     pub tolerance_percent: u8,
     /// Of each amount, in major units.
     pub min_amount: u32,
+    /// Whether each movement has to come after the one before; who pays ahead moves in any order.
+    pub in_order: bool,
 }
 
 impl Cycle {
@@ -74,7 +76,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// Whether a way leads from `account` to who closes the circle, each movement after the one before.
+    /// Whether a way leads from `account` to who closes the circle, by movements since then.
     fn reaches_the_sender(&mut self, account: Uuid, since: i64) -> bool {
         // With the closing movement there is one account more than movements on the way.
         if self.way.len().saturating_add(1) >= self.parameters.max_accounts {
@@ -97,7 +99,12 @@ impl<'a> Search<'a> {
             self.way.push(movement);
             let closes = movement.to == self.closing.from;
             let is_long_enough = self.way.len().saturating_add(1) >= self.parameters.min_accounts;
-            if closes && is_long_enough || !closes && self.reaches_the_sender(movement.to, movement.at) {
+            let since = if self.parameters.in_order {
+                movement.at
+            } else {
+                since
+            };
+            if closes && is_long_enough || !closes && self.reaches_the_sender(movement.to, since) {
                 return true;
             }
             self.way.pop();

@@ -8,6 +8,7 @@ use shared::clients::ml::{Decision, Score, ScoreBatch, ScoreRequest, Scores};
 use shared::id::TransferId;
 use shared::{Amount, ApiError, ServiceCaller};
 
+use super::judgement::add_model;
 use super::queries::{self, Evidence};
 use super::{apply_lists, score_batch, subjects};
 use crate::entity_state::{Snapshot, event_of_request};
@@ -50,9 +51,18 @@ pub async fn score_transfers(
         .map(|transfer| transfer.debit_account_id)
         .collect();
     let mut conn = state.db.connection().await?;
-    let states = account_state::queries::find(&mut conn, &accounts).await?;
-    let mut scores = score_batch(&transfers, &states, &rules);
     let origins = hash_origins(&state.origin_key, &transfers)?;
+    let events: Vec<Event> = transfers
+        .iter()
+        .zip(&origins)
+        .map(|(transfer, origin)| event_of_request(transfer, *origin))
+        .collect();
+    let habits = account_state::queries::find(&mut conn, &accounts).await?;
+    let Snapshot { states, applied } = entity_state::queries::load(&mut conn, &events).await?;
+    let vectors: Vec<Vector> = events.iter().map(|event| features(event, &states)).collect();
+    let in_use = state.models.in_use();
+    let mut scores = score_batch(&transfers, &habits, &rules);
+    let probabilities = add_model(&mut scores, &transfers, &vectors, &in_use, rules.policy);
     let subjects: Vec<_> = transfers
         .iter()
         .zip(&origins)
@@ -60,28 +70,27 @@ pub async fn score_transfers(
         .collect();
     let listed = list::queries::matching(&mut conn, subjects.iter().flatten().copied()).await?;
     for (score, subjects) in scores.iter_mut().zip(&subjects) {
-        apply_lists(score, subjects, &listed);
+        apply_lists(score, subjects, &listed, rules.policy);
     }
     if !dry_run {
-        let events: Vec<Event> = transfers
-            .iter()
-            .zip(&origins)
-            .map(|(transfer, origin)| event_of_request(transfer, *origin))
-            .collect();
-        let Snapshot { states, applied } = entity_state::queries::load(&mut conn, &events).await?;
-        let vectors: Vec<Vector> = events.iter().map(|event| features(event, &states)).collect();
         let evidence = Evidence {
             requests: &transfers,
             vectors: &vectors,
+            probabilities,
+            model: in_use.champion.hash(),
             applied,
         };
         let inserted =
-            queries::insert(&mut conn, rules.version, accounts, &origins, &scores, &evidence).await?;
+            queries::insert(&mut conn, rules.version, accounts, &origins, &scores, evidence).await?;
         if inserted < scores.len() {
             let ids: Vec<_> = scores.iter().map(|score| score.transfer_id).collect();
             answer_as_before(&mut scores, &queries::find(&mut conn, &ids).await?);
         }
         count_decisions(&scores);
+        if !in_use.shadows.is_empty() {
+            let ids = transfers.iter().map(|transfer| transfer.transfer_id);
+            state.shadows.offer(ids.zip(vectors).collect());
+        }
     }
     metrics::histogram!("fraud_scoring_duration_seconds").record(started.elapsed());
     Ok(web::Json(Scores { scores }))

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-use diesel::sql_types::{Array, Binary, Int2, Int8, Jsonb, Nullable, Text, Timestamptz, Uuid};
+use diesel::sql_types::{Array, Binary, Double, Int2, Int8, Jsonb, Nullable, Text, Timestamptz, Uuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::clients::ml::{Decision, Score, ScoreRequest};
 use shared::id::{AccountId, TransferId};
@@ -20,6 +20,9 @@ use crate::schema::scores;
 pub struct Evidence<'a> {
     pub requests: &'a [ScoreRequest],
     pub vectors: &'a [Vector],
+    pub probabilities: Vec<f64>,
+    /// The SHA-256 of the model that gave them.
+    pub model: &'a str,
     /// The position in the log that they stand at.
     pub applied: i64,
 }
@@ -34,7 +37,7 @@ pub async fn insert(
     accounts: Vec<AccountId>,
     origins: &[HashedOrigin],
     scores: &[Score],
-    evidence: &Evidence<'_>,
+    evidence: Evidence<'_>,
 ) -> QueryResult<usize> {
     let decision = |score: &Score| match score.decision {
         Decision::Allow => "allow",
@@ -57,6 +60,8 @@ pub async fn insert(
         devices: origins.iter().map(|origin| origin.device).collect(),
         addresses: origins.iter().map(|origin| origin.address).collect(),
         applied: evidence.applied,
+        model: evidence.model.to_owned(),
+        probabilities: evidence.probabilities,
         vectors: evidence.vectors.iter().map(vector::encode).collect(),
         times: evidence
             .requests
@@ -81,6 +86,8 @@ struct InsertScores {
     devices: Vec<Option<uuid::Uuid>>,
     addresses: Vec<Option<uuid::Uuid>>,
     applied: i64,
+    model: String,
+    probabilities: Vec<f64>,
     vectors: Vec<Vec<u8>>,
     times: Vec<DateTime<Utc>>,
 }
@@ -90,11 +97,14 @@ impl QueryFragment<Pg> for InsertScores {
         out.push_sql(
             "WITH unflushed AS (SELECT set_config('synchronous_commit', 'off', true)) \
              INSERT INTO scores (rules_version, transfer_id, account_id, score, decision, reasons, device, \
-             address, vector, requested_at, applied) SELECT ",
+             address, vector, requested_at, probability, applied, model) \
+             SELECT ",
         );
         out.push_bind_param::<Int8, _>(&self.rules_version)?;
         out.push_sql(", batch.*, ");
         out.push_bind_param::<Int8, _>(&self.applied)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Text, _>(&self.model)?;
         out.push_sql(" FROM unflushed, unnest(");
         out.push_bind_param::<Array<Uuid>, _>(&self.transfers)?;
         out.push_sql(", ");
@@ -113,6 +123,8 @@ impl QueryFragment<Pg> for InsertScores {
         out.push_bind_param::<Array<Binary>, _>(&self.vectors)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Timestamptz>, _>(&self.times)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Double>, _>(&self.probabilities)?;
         // In one order everywhere, so that two batches with the same transfers wait for each other and do not deadlock.
         out.push_sql(
             ") AS batch (transfer_id) ORDER BY batch.transfer_id ON CONFLICT (transfer_id) DO NOTHING",

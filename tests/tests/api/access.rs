@@ -112,7 +112,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 163] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 170] = [
     ("PUT /api/v1/auth/me/picture", None, OnlyOwn),
     ("DELETE /api/v1/auth/me/picture", None, OnlyOwn),
     ("GET /api/v1/auth/social/accounts", None, OnlyOwn),
@@ -700,6 +700,37 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 163] = [
         Refused(403, "role_required"),
     ),
     (
+        "GET /api/v1/fraud/monitoring",
+        None,
+        Refused(403, "role_required"),
+    ),
+    ("GET /api/v1/fraud/models", None, Refused(403, "role_required")),
+    (
+        "POST /api/v1/fraud/models",
+        Some(nothing),
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/models/{model_id}/shadow",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/models/{model_id}/retire",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/models/{model_id}/promote",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "POST /api/v1/fraud/model-rollbacks",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
         "POST /api/v1/fraud/labels",
         Some(labels),
         Refused(403, "role_required"),
@@ -794,6 +825,7 @@ impl Owned {
             .replace("{insight_id}", "ins_01h455vb4pex5vsknk084sn02q")
             .replace("{currency}", "USD")
             .replace("{category}", "groceries")
+            .replace("{model_id}", "mdl_01h455vb4pex5vsknk084sn02q")
             .replace("{number}", "1")
             .replace("{code}", "velocity")
             .replace("{rule_proposal_id}", "rpr_01h455vb4pex5vsknk084sn02q")

@@ -154,6 +154,14 @@ async fn an_analyst_refuses_one_and_releases_another() {
     assert_eq!(scene.status_of(&transfer).await, "posted");
     let log = analyst.get("/api/v1/fraud/audit-log").await.must_be(200);
     assert_eq!(log["data"][0]["action"], "alert.decided", "{log}");
+    let sql = scene.platform.sql().await;
+    let labels = "SELECT fraud, source FROM ml.labels ORDER BY position";
+    let labels = sql.query(labels, &[]).await.unwrap();
+    let labels: Vec<(bool, String)> = labels.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(
+        labels,
+        [(true, "decision".to_owned()), (false, "decision".to_owned())]
+    );
     scene.platform.assert_invariants().await;
     scene.platform.stop().await.unwrap();
 }

@@ -26,7 +26,7 @@ async fn propose(author: &Customer, expression: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rule_is_tried_activated_by_somebody_else_and_retired() {
     let platform = Platform::start().await;
-    let (payer, from, _, to) = payer_and_payee(&platform, 100_000).await;
+    let (payer, from, _, to) = payer_and_payee(&platform, 10_000_000).await;
     let author = platform.register_with_role("author", Role::Compliance).await;
     let second = platform.register_with_role("second", Role::Admin).await;
     for amount in [7_700, 7_700, 1_000] {

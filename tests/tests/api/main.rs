@@ -30,6 +30,7 @@ mod insights;
 mod legs;
 mod limits;
 mod mail;
+mod models;
 mod modules;
 mod outages;
 mod parties;

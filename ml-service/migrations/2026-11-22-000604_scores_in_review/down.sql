@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY scores_in_review;
