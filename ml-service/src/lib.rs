@@ -2,6 +2,8 @@
 //! afterwards what became of it ([`fact`]), which is kept ([`transfer_log`]) and from which each account's habits are learnt
 //! ([`account_state`]). The decision is made by rules that an operator can change while it runs ([`rule`]).
 //!
+//! What a model sees of a payment is computed in [`feature`]; models are made and looked at by the commands of [`offline`].
+//!
 //! Deliberately absent: any say over money. A score is advice; the ledger decides what to do with it, and how to do without.
 
 pub mod account_state;

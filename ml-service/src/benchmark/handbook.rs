@@ -179,30 +179,34 @@ impl Handbook {
     }
 }
 
-/// On the week two weeks after `fold` began, without the customers of whom a fraud is known by each day.
-fn evaluate<const N: usize>(rows: &Rows<'_, N>, model: &Ensemble, fold: i64) -> FoldResult {
+/// The payments of the week two weeks after `fold` began, without the customers of whom a fraud is known by each day.
+fn tested<'a, const N: usize>(rows: &Rows<'a, N>, fold: i64) -> Vec<(&'a Payment, &'a [f64; N])> {
     let frauds = |days: Range<i64>| {
-        let range = rows.range(days);
-        let frauds = rows
-            .payments
-            .get(range)
-            .unwrap_or_default()
-            .iter()
-            .filter(|payment| payment.is_fraud);
+        let payments = rows.payments.get(rows.range(days)).unwrap_or_default();
+        let frauds = payments.iter().filter(|payment| payment.is_fraud);
         frauds.map(|payment| payment.customer)
     };
     let mut known: HashSet<u32> = frauds(fold..fold + WEEK).collect();
     let mut tested = Vec::new();
     for day in 0..WEEK {
         known.extend(frauds(fold + WEEK + day - 1..fold + WEEK + day));
-        for index in rows.range(fold + 2 * WEEK + day..fold + 2 * WEEK + day + 1) {
+        let today = fold + 2 * WEEK + day;
+        for index in rows.range(today..today + 1) {
             if let (Some(payment), Some(vector)) = (rows.payments.get(index), rows.vectors.get(index))
                 && !known.contains(&payment.customer)
             {
-                tested.push((payment, model.log_odds(vector)));
+                tested.push((payment, vector));
             }
         }
     }
+    tested
+}
+
+fn evaluate<const N: usize>(rows: &Rows<'_, N>, model: &Ensemble, fold: i64) -> FoldResult {
+    let tested: Vec<(&Payment, f64)> = tested(rows, fold)
+        .into_iter()
+        .map(|(payment, vector)| (payment, model.log_odds(vector)))
+        .collect();
     let scored: Vec<Scored> = tested
         .iter()
         .map(|(payment, score)| (*score, payment.is_fraud))
@@ -249,7 +253,11 @@ impl<const N: usize> Rows<'_, N> {
         let mut best = (f64::MIN, WEEK);
         for days in WINDOWS {
             let end = fold - WEEK;
-            let model = train(&self.table((end - days).max(0)..end)?, &b_parameters())?;
+            let table = self.table((end - days).max(0)..end)?;
+            // Weeks without a fraud teach nothing, and are no reason to give up.
+            let Ok(model) = train(&table, &b_parameters()) else {
+                continue;
+            };
             let found = evaluate(self, &model, fold - 2 * WEEK).ap;
             if found > best.0 {
                 best = (found, days);
@@ -281,4 +289,60 @@ fn our_vectors(stream: &Stream) -> (Vec<[f64; feature::COUNT]>, States) {
     let mut vectors = Vec::with_capacity(events.len());
     let states = replay(&events, |_, Vector(vector)| vectors.push(vector));
     (vectors, states)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folds_are_the_books_or_the_last_four_weeks() {
+        assert_eq!(folds(172).unwrap(), [115, 122, 129, 136]);
+        assert_eq!(folds(157).unwrap(), [115, 122, 129, 136]);
+        assert_eq!(folds(400).unwrap(), [115, 122, 129, 136]);
+        assert_eq!(folds(156).unwrap(), [114, 121, 128, 135]);
+        assert_eq!(folds(56).unwrap(), [14, 21, 28, 35]);
+        assert!(folds(55).is_err() && folds(1).is_err());
+    }
+
+    #[test]
+    fn a_customer_leaves_the_test_on_the_day_that_a_fraud_is_known() {
+        let payment = |day: i64, customer: u32, is_fraud| Payment {
+            event: Event {
+                at: day * 86_400,
+                account: feature::Key(customer.into()),
+                counterparty: feature::Key(0),
+                device: None,
+                address: None,
+                amount: 100,
+                exponent: 2,
+            },
+            day,
+            customer,
+            terminal: 0,
+            is_fraud,
+        };
+        // Training begins on day 0, the test on day 14. What customer 1 lost on day 8 is known on day 16.
+        let payments = [
+            payment(3, 2, true),
+            payment(8, 1, true),
+            payment(14, 1, false),
+            payment(14, 2, false),
+            payment(15, 1, true),
+            payment(15, 3, false),
+            payment(16, 1, true),
+            payment(16, 3, true),
+        ];
+        let vectors = payments.clone().map(|payment| [f64::from(payment.customer)]);
+        let rows = Rows {
+            payments: &payments,
+            vectors: &vectors,
+            names: vec!["customer".to_owned()],
+        };
+        let tested: Vec<(i64, u32)> = tested(&rows, 0)
+            .iter()
+            .map(|(payment, _)| (payment.day, payment.customer))
+            .collect();
+        assert_eq!(tested, [(14, 1), (15, 1), (15, 3), (16, 3)]);
+    }
 }

@@ -280,6 +280,21 @@ const fn small(number: usize) -> f64 {
     number as f64
 }
 
+/// Of the numbers up to the length of a path: dividing takes several times as long as multiplying.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "computed when this is compiled, which would fail"
+)]
+const PER: [f64; MAX_DEPTH + 3] = {
+    let mut per = [0.0; MAX_DEPTH + 3];
+    let mut number = 1;
+    while number < per.len() {
+        per[number] = 1.0 / small(number);
+        number += 1;
+    }
+    per
+};
+
 #[expect(
     clippy::indexing_slicing,
     reason = "a path is no longer than its array: the depth of every tree was checked"
@@ -296,7 +311,7 @@ impl Path {
             is_taken,
             weight: if last == 0 { 1.0 } else { 0.0 },
         };
-        let per_step = 1.0 / small(self.len);
+        let per_step = PER[self.len];
         for place in (0..last).rev() {
             let weight = self.steps[place].weight * per_step;
             if is_taken {
@@ -333,13 +348,13 @@ impl Path {
     /// The sum of the weights without a step that is taken and whose part is `zero`.
     fn sum_without(&self, zero: f64) -> f64 {
         let last = self.len - 1;
-        let (total, per_step) = (small(self.len), zero / small(self.len));
+        let (total, per_step) = (small(self.len), zero * PER[self.len]);
         let mut next = self.steps[last].weight;
         let mut sum = 0.0;
         for place in (0..last).rev() {
-            let weight = next * total / small(place + 1);
+            let weight = next * (total * PER[place + 1]);
             sum += weight;
-            next = self.steps[place].weight - weight * per_step * small(last - place);
+            next = self.steps[place].weight - weight * (per_step * small(last - place));
         }
         sum
     }
@@ -347,7 +362,7 @@ impl Path {
     /// The sum of the weights without a step that is not taken, times its part: the same whichever step it is.
     fn sum_without_untaken(&self) -> f64 {
         let last = self.len - 1;
-        let weights = (0..last).map(|place: usize| self.steps[place].weight / small(last - place));
+        let weights = (0..last).map(|place: usize| self.steps[place].weight * PER[last - place]);
         weights.sum::<f64>() * small(self.len)
     }
 
