@@ -873,7 +873,7 @@ fn secrets_are_only_referred_to(manifests: &Manifests) -> Vec<String> {
 }
 
 /// Who calls whom, as the page of the architecture says.
-const CALLS: [(Service, Service); 9] = [
+const CALLS: [(Service, Service); 10] = [
     (Service::Gateway, Service::Auth),
     (Service::Gateway, Service::Accounts),
     (Service::Gateway, Service::Transactions),
@@ -883,6 +883,7 @@ const CALLS: [(Service, Service); 9] = [
     (Service::Transactions, Service::Auth),
     (Service::Transactions, Service::Ml),
     (Service::Ml, Service::Auth),
+    (Service::Ml, Service::Transactions),
 ];
 
 fn connections_are_the_arrows(manifests: &Manifests) -> Vec<String> {
