@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use shared::db::DbConfig;
 use shared::id::{AccountId, TransferId};
-use shared::{Db, Role};
+use shared::{Db, Role, ServiceTokens};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -340,4 +340,50 @@ async fn an_ml_service_that_is_slow_or_wrong_leads_to_the_fallback_and_late_scor
     );
     assert_eq!(decision["score"]["decision"], "allow", "{decision}");
     platform.assert_invariants().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_absurd_amount_has_no_score_and_the_others_of_its_batch_have_theirs_once_and_for_all() {
+    let platform = Platform::start().await;
+    let secret = platform.server.secrets.service_secret.as_str();
+    let tokens = ServiceTokens::new("transactions-service", &[secret.into()], platform.clock.clone());
+    let token = tokens.unwrap().issue("ml-service").unwrap();
+    let ledger = platform.client_of(Service::Ml).with_token(&token);
+    let accounts = [AccountId::new(), AccountId::new()];
+    let request = |id: TransferId, amount: i64| {
+        json!({
+            "transfer_id": id, "debit_account_id": accounts[0], "credit_account_id": accounts[1],
+            "amount": amount, "currency": "USD", "requested_at": platform.clock.now(),
+        })
+    };
+    let (good, large) = (TransferId::new(), TransferId::new());
+    let absurd = [0, -1, i64::MAX].map(|amount| request(TransferId::new(), amount));
+    let mut batch = absurd.to_vec();
+    batch.insert(1, request(good, 1_000));
+    batch.push(request(large, 2_000_000));
+    let ask = async |transfers: &[Value]| {
+        let answer = ledger
+            .post("/internal/scores", json!({ "transfers": transfers }))
+            .await
+            .must_be(200);
+        answer["scores"].as_array().unwrap().clone()
+    };
+    let scores = ask(&batch).await;
+    let of: Vec<(&Value, &Value)> = scores
+        .iter()
+        .map(|score| (&score["transfer_id"], &score["decision"]))
+        .collect();
+    let (good, large) = (json!(good), json!(large));
+    assert_eq!(of, [(&good, &json!("allow")), (&large, &json!("review"))]);
+    // What was answered stays, whatever is asked under the same id later.
+    let again = ask(&[request(serde_json::from_value(large).unwrap(), 1)]).await;
+    assert_eq!(again[0], scores[1]);
+    let sql = platform.sql().await;
+    let kept: i64 = sql
+        .query_one("SELECT count(*) FROM ml.scores", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(kept, 2);
+    platform.stop().await.unwrap();
 }
