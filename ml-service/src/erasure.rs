@@ -1,5 +1,5 @@
-//! Erasure of a person: what names them here goes, what others need of it stays. `auth-service` asks for it when it has erased a
-//! user; it refuses that itself while there is a legal hold. Here an open case is one more reason to wait: what is being
+//! Erasure of a person: what names them here goes, what others need of it stays. Only `auth-service`
+//! may ask for it, which knows whether there is a legal hold. Here an open case is one more reason to wait: what is being
 //! investigated is kept until somebody has decided.
 //!
 //! Transfers stay in the log, since models learn from them and the other party has them too, but without the holder, the origin and
@@ -14,6 +14,7 @@ use shared::clients::ml::ErasePerson;
 use shared::id::UserId;
 use shared::{ApiError, ServiceCaller};
 
+use crate::insight;
 use crate::schema::cases;
 use crate::state::State;
 
@@ -46,5 +47,6 @@ pub async fn erase(conn: &mut AsyncPgConnection, user: UserId) -> Result<(), Api
         .bind::<SqlUuid, _>(user)
         .execute(conn)
         .await?;
+    insight::queries::erase(conn, user).await?;
     Ok(())
 }
