@@ -395,6 +395,7 @@ mod tests {
             auth_url: url(),
             accounts_url: url(),
             transactions_url: url(),
+            ml_url: url(),
             service_secrets: vec!["secret".into()],
             revocation_max_staleness: Duration::from_secs(10),
             limits,
