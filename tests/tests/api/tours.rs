@@ -63,7 +63,11 @@ async fn the_tour_of_fraud_shows_what_it_says() {
     let analyst = platform.register_with_role("analyst", Role::Compliance).await;
     let more = ["--analyst", &analyst.email, "--analyst-password", PASSWORD];
     let printed = take(&platform, "fraud", &more).await;
-    for shown in ["this account's usual amount", "\"fraud\": true", "That was the tour."] {
+    for shown in [
+        "this account's usual amount",
+        "\"fraud\": true",
+        "That was the tour.",
+    ] {
         assert!(printed.contains(shown), "{printed}");
     }
     platform.assert_invariants().await;
