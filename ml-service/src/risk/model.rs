@@ -75,7 +75,6 @@ fn thousandths(log_odds: f64) -> i64 {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_arithmetic, reason = "log-odds are floats")]
 mod tests {
     use super::*;
 

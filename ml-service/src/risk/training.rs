@@ -160,7 +160,6 @@ impl fmt::Display for Report {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_arithmetic, reason = "metrics are floats")]
 mod tests {
     use super::*;
 
