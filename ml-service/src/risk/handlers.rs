@@ -115,9 +115,9 @@ impl From<AssessmentRow> for RiskAssessment {
     tag = "risk",
     responses(
         (status = 201, description = "The assessment, which is kept as it is", body = RiskAssessment),
-        (status = 400, description = "`protected_attribute`: it must not count; `unknown_attribute`, `invalid_attribute`; `invalid_body`, `malformed_body`", body = shared::error::Problem, content_type = "application/problem+json"),
         (status = 403, description = "`role_required`; `own_assessment`: somebody else has to", body = shared::error::Problem, content_type = "application/problem+json"),
         AuthErrors, BodyErrors, CommonErrors,
+        (status = 400, description = "`protected_attribute`: it must not count; `unknown_attribute`, `invalid_attribute`; `invalid_body`, `malformed_body`", body = shared::error::Problem, content_type = "application/problem+json"),
     ),
     security(("access_token" = [])),
 )]

@@ -39,6 +39,9 @@ fn a_service_ends_with_whoever_started_it() {
         .env_clear()
         // Nobody answers there: it starts and says so in /readyz.
         .env("DATABASE_URL", "postgres://ml_runtime:x@127.0.0.1:1/flowlet")
+        .env("AUTH_URL", "http://127.0.0.1:1")
+        .env("TRANSACTIONS_URL", "http://127.0.0.1:1")
+        .env("ORIGIN_KEYS", "1:ArpK/bJW8VILg7ANAUpnwxxeTC8hUw1W8n/kd8EZf7o=")
         .env("SERVICE_SECRETS", "x".repeat(64))
         .env("FLOWLET_ENV", "development")
         .env("BIND_ADDRESS", "127.0.0.1:0")

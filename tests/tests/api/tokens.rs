@@ -294,7 +294,7 @@ async fn internal_routes_take_service_tokens_made_for_them_and_nothing_else() {
     for token in [&ada.access_token, &for_another, &foreign, "hunter2"] {
         ask(token).await.must_be_problem(401, "invalid_service_token");
     }
-    let not_its_job = issue("ml-service", "transactions-service", secret);
+    let not_its_job = issue("auth-service", "transactions-service", secret);
     ask(&not_its_job).await.must_be_problem(403, "caller_not_allowed");
     platform.clock.advance(Duration::seconds(61));
     ask(&genuine).await.must_be_problem(401, "invalid_service_token");
