@@ -10,6 +10,7 @@
 //! - `FIELD_KEYS`: the keys that personal data are encrypted with, `number:key` and commas between them, each key 32 random
 //!   bytes in base64. All read; `rotate-field-keys` has everything written with the first
 //! - `BLIND_INDEX_KEYS`: the same for the keys that users are found by their e-mail with
+//! - `ML_URL`: the base URL of ml-service, which forgets whom we erase
 //! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services
 //! - `PASSWORD_HASH_MEMORY_KIB`, `PASSWORD_HASH_ITERATIONS`: Argon2id's cost, default 19456 and 2 (OWASP), in production
 //!   not less
@@ -72,6 +73,7 @@ pub struct Config {
     pub db: DbConfig,
     pub signing_keys: SigningKeysConfig,
     pub field_keys: FieldKeys,
+    pub ml_url: String,
     pub service_secrets: Vec<SecretString>,
     pub hashing: HashingConfig,
     pub relying_party: RelyingParty,
@@ -115,6 +117,7 @@ impl Config {
             db: DbConfig::from_env(&mut env),
             signing_keys: SigningKeysConfig::from_env(&mut env),
             field_keys: FieldKeys::from_env(&mut env),
+            ml_url: env.base_url("ML_URL"),
             service_secrets: env.secrets("SERVICE_SECRETS"),
             hashing: HashingConfig::from_env(&mut env),
             relying_party: RelyingParty::from_env(&mut env),
@@ -230,6 +233,7 @@ mod tests {
             ("FIELD_KEYS", FIELD_KEYS),
             ("BLIND_INDEX_KEYS", BLIND_INDEX_KEYS),
             ("SERVICE_SECRETS", "71c5e9a20d8b46f3b9c04d7e62a8f153"),
+            ("ML_URL", "http://ml-service:8084"),
             ("FRONTEND_URL", "https://app.example.com"),
             ("SMTP_URL", "smtps://user:password@mail.example.com"),
             ("MAIL_FROM", "Flowlet <no-reply@example.com>"),

@@ -8,6 +8,7 @@ mod api_keys;
 pub mod cleanup;
 pub mod config;
 mod email_verification;
+mod erasures;
 mod field_keys;
 mod flowless;
 mod instance;
@@ -41,13 +42,15 @@ use std::time::Duration;
 use actix_web::web;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use shared::access_token::AccessTokenVerifier;
+use shared::clients::ml::{self, MlClient};
 use shared::config::Env;
 use shared::process::Command;
 use shared::server::{Readiness, Server};
-use shared::{Db, FieldKeys, ServiceTokens};
+use shared::{Db, FieldKeys, HttpClient, ServiceTokens};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use erasures::Erasures;
 use messages::Channel;
 use messages::delivery::Delivery;
 use state::AppState;
@@ -96,6 +99,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         clock.clone(),
     ));
     let tokens = ServiceTokens::new(SERVICE, &config.service_secrets, clock.clone())?;
+    let to_ml = HttpClient::new(SERVICE, ml::SERVICE, &config.ml_url, Some(tokens.clone()))?;
     let tokens = web::Data::new(tokens);
     let delivery = Delivery {
         db: db.clone(),
@@ -116,6 +120,12 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         let state = cache_state;
         state.session_cache.run(&state.db, cache_shutdown).await;
     });
+    let erasures = Erasures {
+        db: db.clone(),
+        clock: clock.clone(),
+        ml: MlClient::new(to_ml),
+    };
+    tasks.spawn(erasures::run(erasures, shutdown.clone()));
     tasks.spawn(cleanup::run(db.clone(), clock, shutdown.clone()));
     let (ready_db, ready_keys) = (db.clone(), keys.clone());
     let server = Server {

@@ -56,6 +56,16 @@ diesel::table! {
 }
 
 diesel::table! {
+    erasures (user_id) {
+        user_id -> Uuid,
+        requested_at -> Timestamptz,
+        attempts -> Int4,
+        problem -> Nullable<Text>,
+        next_attempt_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     email_indexes (value) {
         value -> Bytea,
         key_number -> Int4,
@@ -352,6 +362,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     api_keys,
     audit_log,
     email_indexes,
+    erasures,
     field_keys,
     login_attempts,
     messages,

@@ -58,6 +58,11 @@ pub fn start() {
     ] {
         counter!("auth_login_attempts_total", "outcome" => outcome).increment(0);
     }
+    describe_gauge!(
+        "erasures_waiting_seconds",
+        "How long the first user who was erased here has waited to be erased by ml-service too"
+    );
+    gauge!("erasures_waiting_seconds").set(0);
     describe_counter!(
         "auth_registrations_total",
         "Registrations by outcome: `success`, or the code of the refusal"

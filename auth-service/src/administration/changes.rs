@@ -23,7 +23,7 @@ use crate::telemetry::{Revocation, sessions_revoked};
 use crate::users::User;
 use crate::users::handlers::Registration;
 use crate::users::profile::Change;
-use crate::{api_keys, field_keys, login_attempts, messages, one_time_tokens, sessions, users};
+use crate::{api_keys, erasures, field_keys, login_attempts, messages, one_time_tokens, sessions, users};
 
 /// What is to become different about a user.
 #[derive(Debug, Default)]
@@ -330,6 +330,7 @@ pub async fn erase(state: &AppState, principal: &Principal, id: UserId) -> Resul
                 return Err(ApiError::conflict("user_active", detail));
             }
             queries::erase(connection, id).await?;
+            erasures::queue(connection, id, now).await?;
             audit::append(connection, &Entry::by_user(principal, "user.erased", id)).await?;
             Ok(())
         })

@@ -107,8 +107,9 @@ pub async fn export_me(
     Ok(web::Json(personal_data))
 }
 
-/// Erases a banned user with everything that is kept about them here; the ledger keeps the id, which then leads to nobody. Mail on
-/// its way to them is gone when it has arrived or expired. For `admin`.
+/// Erases a banned user with everything that is kept about them here; the ledger keeps the id, which then leads to nobody. What fraud
+/// scoring keeps follows within seconds, or when a case about them is closed. Mail on its way to them is gone when it has
+/// arrived or expired. For `admin`.
 #[utoipa::path(
     tag = "users",
     params(("user_id" = String, Path)),

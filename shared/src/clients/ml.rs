@@ -1,4 +1,4 @@
-//! What `transactions-service` asks of `ml-service`, and tells it.
+//! What `transactions-service` asks of `ml-service`, and tells it, and what `auth-service` has it forget.
 
 use std::time::Duration;
 
@@ -164,6 +164,13 @@ impl MlClient {
 
     pub async fn tell(&self, batch: &FactBatch) -> Result<ToldUpTo, CallError> {
         self.http.post("/internal/facts", batch, Retry::Idempotent).await
+    }
+
+    /// Anonymises what is kept about a user.
+    pub async fn erase(&self, person: &ErasePerson) -> Result<(), CallError> {
+        self.http
+            .post("/internal/erasures", person, Retry::Idempotent)
+            .await
     }
 
     /// Where the facts stand.

@@ -601,6 +601,7 @@ async fn a_service_with_other_keys_than_the_database_does_not_start() {
             .env("SIGNING_KEY", &platform.server.secrets.signing_key)
             .env("SERVICE_SECRETS", &platform.server.secrets.service_secret)
             .env("FRONTEND_URL", "http://127.0.0.1/auth")
+            .env("ML_URL", "http://127.0.0.1:1")
             .env("MESSAGE_DIRECTORY", platform.inbox.directory())
             .env("BIND_ADDRESS", "127.0.0.1:0")
             .stdin(Stdio::piped())

@@ -30,9 +30,11 @@ fn catalogue(service: Service) -> BTreeSet<&'static str> {
         ],
         Service::Auth => &[
             OF_A_DATABASE,
+            OF_CALLS,
             "auth_login_attempts_total auth_refresh_token_repeats_total auth_refresh_token_reuses_total
              auth_registrations_total auth_second_factor_attempts_total
-             auth_session_checks_total auth_sessions_revoked_total auth_validation_mismatches_total redis_failures_total
+             auth_session_checks_total auth_sessions_revoked_total auth_validation_mismatches_total
+             erasures_waiting_seconds redis_failures_total
              messages_lag_seconds messages_pending messages_total
              password_hashing_duration_seconds password_hashing_queue_depth password_hashing_queue_max
              password_hashing_shed_total
@@ -113,6 +115,16 @@ async fn every_service_exports_exactly_its_catalogue() {
     );
     ada.transfer(&from, &to, 100, "USD").await.must_be(201);
     ada.get("/api/v1/integrity").await.must_be(403);
+    // It tells ml-service.
+    let admin = platform.register_with_role("admin", shared::Role::Admin).await;
+    let gone = platform.register("gone").await;
+    let path = format!("/api/v1/auth/users/{}", gone.user_id);
+    let reason = serde_json::json!({ "reason": "user_request" });
+    admin.post(&format!("{path}/ban"), reason).await.must_be(200);
+    admin
+        .send(admin.request(reqwest::Method::DELETE, &path))
+        .await
+        .must_be(204);
     // It has to ask for the keys of tokens, and counts that.
     ada.get("/api/v1/fraud/monitoring").await.must_be(403);
     for service in Service::ALL {

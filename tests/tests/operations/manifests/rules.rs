@@ -873,11 +873,12 @@ fn secrets_are_only_referred_to(manifests: &Manifests) -> Vec<String> {
 }
 
 /// Who calls whom, as the page of the architecture says.
-const CALLS: [(Service, Service); 10] = [
+const CALLS: [(Service, Service); 11] = [
     (Service::Gateway, Service::Auth),
     (Service::Gateway, Service::Accounts),
     (Service::Gateway, Service::Transactions),
     (Service::Gateway, Service::Ml),
+    (Service::Auth, Service::Ml),
     (Service::Accounts, Service::Auth),
     (Service::Accounts, Service::Transactions),
     (Service::Transactions, Service::Auth),
