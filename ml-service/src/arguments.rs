@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
+use shared::clients::ml::SERVICE;
 
 pub struct Arguments {
     given: BTreeMap<String, Option<String>>,
@@ -12,10 +13,17 @@ pub struct Arguments {
     usage: &'static str,
 }
 
+/// What stands behind the command on the command line of this process. A program that is every service names this one there.
+pub fn after_command() -> impl Iterator<Item = String> {
+    let mut words = std::env::args().skip(2).peekable();
+    words.next_if(|word| word == SERVICE);
+    words
+}
+
 impl Arguments {
-    /// Of this process, after the command's name.
+    /// Of this process.
     pub fn of_process(usage: &'static str) -> anyhow::Result<Self> {
-        Self::parse(std::env::args().skip(2), usage)
+        Self::parse(after_command(), usage)
     }
 
     pub fn parse(words: impl Iterator<Item = String>, usage: &'static str) -> anyhow::Result<Self> {

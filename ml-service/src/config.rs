@@ -8,7 +8,7 @@
 //! - `ORIGIN_KEYS`: what devices and addresses are hashed with, `number:key` pairs separated by commas, each key 32 random bytes
 //!   in base64. The first is used
 //! - `FLOWLET_URL`, `FLOWLET_TOKEN`: where the gateway is, default http://127.0.0.1:8080, and an access token, for the commands of the
-//!   registry only: `register`, `shadow`, `promote`, `rollback`, `drift`
+//!   registry only: `export`, `register`, `shadow`, `promote`, `rollback`, `drift`
 //! - `SERVICE_SECRETS`: one or two secrets, comma-separated, for calls between services
 //! - `WORKERS`: threads that serve requests, default 1
 //! - `SHUTDOWN_DELAY_S`: how long requests are still taken after SIGTERM, until balancers have noticed, default 0

@@ -242,6 +242,7 @@ impl World {
         self.events.push(LabelledEvent {
             event,
             label: Some(label),
+            refused: false,
         });
     }
 

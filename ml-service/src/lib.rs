@@ -42,6 +42,7 @@ pub mod state;
 pub mod tabular_file;
 mod telemetry;
 pub mod training;
+pub mod training_payment;
 pub mod transfer_log;
 
 use std::net::TcpListener;
@@ -63,6 +64,7 @@ use registered_model::book::ModelBook;
 use registered_model::shadow::{self, ShadowQueue};
 use risk::model::RiskModel;
 use rule::book::RuleBook;
+use score::latency::RecentLatency;
 use state::State;
 
 /// The schema that this service owns.
@@ -87,6 +89,7 @@ pub async fn migrate(env: Env) -> anyhow::Result<()> {
 
 /// Beside `serve`, `migrate` and the others.
 pub const COMMANDS: &[Command] = &[
+    ("export", registered_model::commands::export),
     ("register", registered_model::commands::register),
     ("shadow", registered_model::commands::shadow),
     ("promote", registered_model::commands::promote),
@@ -142,6 +145,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         rules: rules.clone(),
         models: models.clone(),
         shadows,
+        latency: RecentLatency::default(),
         origin_key: config.origin_key,
         ledger: TransactionsClient::new(ledger),
         balances: TransactionsClient::new(balances),

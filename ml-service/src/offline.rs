@@ -41,7 +41,7 @@ pub const COMMANDS: [Command; 6] = [
     ("features", "--data FILE --out FILE", features),
     (
         "train",
-        "--out FILE [--data FILE] [--about TEXT] [--seed N] [--trees N] [--report FILE]",
+        "--out FILE [--data FILE] [--test-from UNIX_SECONDS] [--about TEXT] [--seed N] [--trees N] [--report FILE]",
         train_model,
     ),
     ("evaluate", "--model FILE --data FILE [--report FILE]", evaluate),
@@ -112,11 +112,11 @@ pub struct Split {
     pub cut_at: i64,
 }
 
-/// What is not labelled is only history.
-pub fn split(events: &[LabelledEvent]) -> anyhow::Result<Split> {
+/// What is not labelled is only history. The test begins at `test_from`, or with the last quarter of the time.
+pub fn split(events: &[LabelledEvent], test_from: Option<i64>) -> anyhow::Result<Split> {
     let first = events.first().context("there are no payments")?.event.at;
     let last = events.last().context("there are no payments")?.event.at;
-    let cut_at = first + (last - first) / 100 * TEST;
+    let cut_at = test_from.unwrap_or(first + (last - first) / 100 * TEST);
     let mut split = Split {
         learnt: Table::new(feature::names().iter().copied()),
         tested: Table::new(feature::names().iter().copied()),
@@ -144,13 +144,14 @@ pub fn split(events: &[LabelledEvent]) -> anyhow::Result<Split> {
     }
 }
 
-/// A model of `events`, tested on the last quarter of their time.
+/// A model of `events`, tested on those from `test_from` on.
 pub fn train_on(
     events: &[LabelledEvent],
+    test_from: Option<i64>,
     about: &str,
     parameters: Parameters,
 ) -> anyhow::Result<(Vec<u8>, Model, Vec<Scored>)> {
-    let split = split(events)?;
+    let split = split(events, test_from)?;
     let ensemble = train(&split.learnt, &parameters)?;
     let scored = score(&ensemble, &split.tested);
     let positives = split.learnt.labels().iter().filter(|label| **label).count();
@@ -161,7 +162,7 @@ pub fn train_on(
         rows: u64::try_from(split.learnt.len())?,
         positives: u64::try_from(positives)?,
         first_at: Some(split.first_at),
-        last_at: Some(split.cut_at),
+        last_at: Some(split.cut_at.min(split.last_at)),
         labels_until: Some(split.cut_at),
         parameters,
         metrics: metrics(&scored, &split.amounts),
@@ -182,7 +183,11 @@ fn score(ensemble: &Ensemble, table: &Table) -> Vec<Scored> {
         .collect()
 }
 
+/// None of a test without payments: zeros would look like a bad model.
 fn metrics(scored: &[Scored], amounts: &[f64]) -> BTreeMap<String, f64> {
+    if scored.is_empty() {
+        return BTreeMap::new();
+    }
     let payments = scored
         .iter()
         .zip(amounts)
@@ -204,6 +209,7 @@ fn train_model(mut arguments: Arguments) -> anyhow::Result<()> {
     let data: Option<PathBuf> = arguments.optional("data")?;
     let about: Option<String> = arguments.optional("about")?;
     let report: Option<PathBuf> = arguments.optional("report")?;
+    let test_from: Option<i64> = arguments.optional("test-from")?;
     let seed = arguments.optional("seed")?.unwrap_or(1);
     let trees = arguments
         .optional("trees")?
@@ -228,7 +234,7 @@ fn train_model(mut arguments: Arguments) -> anyhow::Result<()> {
             ),
         ),
     };
-    let (bytes, model, scored) = train_on(&events, &about, parameters)?;
+    let (bytes, model, scored) = train_on(&events, test_from, &about, parameters)?;
     write(&out, &bytes)?;
     if let Some(report) = report {
         write(&report, report::html(&model, &scored).as_bytes())?;

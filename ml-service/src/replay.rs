@@ -9,6 +9,8 @@ use crate::progress::Progress;
 pub struct LabelledEvent {
     pub event: Event,
     pub label: Option<Label>,
+    /// It never happened: somebody stopped it. It is learnt from, and is in nobody's history.
+    pub refused: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +37,9 @@ pub fn replay(events: &[LabelledEvent], mut visit: impl FnMut(&LabelledEvent, Ve
             feature::label(known, label.is_fraud, &mut states);
         }
         visit(labelled, feature::features(event, &states));
-        feature::observe(event, &mut states);
+        if !labelled.refused {
+            feature::observe(event, &mut states);
+        }
         progress.advance(1);
     }
     progress.finish();

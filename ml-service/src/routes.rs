@@ -6,7 +6,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::insight::{budget, category};
 use crate::{
     alert, analyst, case, decision, erasure, fact, insight, label, list, monitoring, registered_model, risk,
-    rule, rule_proposal, score,
+    rule, rule_proposal, score, training_payment,
 };
 
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -57,6 +57,7 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(risk::handlers::get_risk_assessment)
         .service(risk::handlers::list_risk_assessments)
         .service(monitoring::handlers::get_fraud_monitoring)
+        .service(training_payment::export_training_payments)
         .service(registered_model::handlers::list_fraud_models)
         .service(registered_model::handlers::register_fraud_model)
         .service(registered_model::handlers::shadow_fraud_model)

@@ -4,6 +4,7 @@
 pub mod cost;
 pub mod handlers;
 pub mod judgement;
+pub mod latency;
 pub mod queries;
 pub mod vector;
 

@@ -9,6 +9,7 @@ use crate::registered_model::book::ModelBook;
 use crate::registered_model::shadow::ShadowQueue;
 use crate::risk::model::RiskModel;
 use crate::rule::book::RuleBook;
+use crate::score::latency::RecentLatency;
 
 /// What handlers work with.
 pub struct State {
@@ -17,6 +18,7 @@ pub struct State {
     pub rules: RuleBook,
     pub models: ModelBook,
     pub shadows: ShadowQueue,
+    pub latency: RecentLatency,
     pub origin_key: OriginKey,
     /// Asked in the name of an analyst.
     pub ledger: TransactionsClient,

@@ -22,7 +22,7 @@ pub fn start() {
     );
     telemetry::counter(
         "fraud_unscorable_total",
-        "Transfers that got no score because their amount is none",
+        "Transfers that got no score because they cannot be understood, or their amount is none",
     );
     telemetry::counter(
         "fraud_shadow_dropped_total",

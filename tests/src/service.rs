@@ -112,11 +112,12 @@ impl Service {
     }
 
     /// What a program of the harness does when it is told `serve <service>`, as [`Platform`] tells it for each service that
-    /// is to be a process of its own, or any other command of that service; nothing when it is told anything else.
+    /// is to be a process of its own, or any other command of that service, with what it needs behind it; nothing when it is told
+    /// anything else.
     ///
     /// [`Platform`]: crate::Platform
     pub fn main_if_told(arguments: &[&str]) -> Option<ExitCode> {
-        let [command, name] = arguments else {
+        let [command, name, ..] = arguments else {
             return None;
         };
         let Some(service) = Self::from_name(name) else {

@@ -284,6 +284,7 @@ fn our_vectors(stream: &Stream) -> (Vec<[f64; feature::COUNT]>, States) {
             is_fraud: payment.is_fraud,
             known_at: payment.event.at + DELAY_S,
         }),
+        refused: false,
     };
     let events: Vec<LabelledEvent> = stream.payments.iter().map(labelled).collect();
     let mut vectors = Vec::with_capacity(events.len());

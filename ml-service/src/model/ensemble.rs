@@ -1,5 +1,5 @@
-//! Trees that were trained: the sum of one leaf of each is the logarithm of the odds. Contributions are exact Shapley values
-//! by TreeSHAP (Lundberg et al. 2018): they say what each feature adds to that sum, and add up to it.
+//! Trees that were trained: the sum of one leaf of each is the logarithm of the odds. Contributions are exact Shapley values: they
+//! say what each feature adds to that sum, and add up to it.
 
 #![expect(clippy::float_arithmetic, reason = "log-odds are floats")]
 
@@ -7,9 +7,9 @@ mod shapley;
 
 use serde::{Deserialize, Serialize};
 
-use shapley::Walk;
+use shapley::{DEEP, SHALLOW, SHALLOW_DEPTH, Walk};
 
-/// Of a tree: the root alone is 0. Bounds the stack and the path of TreeSHAP.
+/// Of a tree: the root alone is 0. Bounds the stack, and the degree of what is integrated for contributions.
 pub const MAX_DEPTH: usize = 12;
 
 const MAX_NODES: usize = 1 << 20;
@@ -23,6 +23,9 @@ pub struct Ensemble {
     /// Of training rows, for what a feature's absence would have predicted. Made when it is read.
     #[serde(skip)]
     expected: f64,
+    /// Of the deepest tree. Made when it is read.
+    #[serde(skip)]
+    depth: usize,
 }
 
 /// Its root is the first.
@@ -107,7 +110,9 @@ impl Tree {
         }
     }
 
-    fn validate(&self, features: usize) -> Result<(), InvalidEnsemble> {
+    /// Tells its depth.
+    fn validate(&self, features: usize) -> Result<usize, InvalidEnsemble> {
+        let mut deepest = 0;
         let mut depths = vec![None; self.0.len()];
         if let Some(root) = depths.first_mut() {
             *root = Some(0);
@@ -121,6 +126,7 @@ impl Tree {
             if depth > MAX_DEPTH {
                 return Err(InvalidEnsemble::Depth);
             }
+            deepest = deepest.max(depth);
             if !(node.cover().is_finite() && node.cover() > 0.0) {
                 return Err(InvalidEnsemble::Number);
             }
@@ -146,7 +152,7 @@ impl Tree {
                 }
             }
         }
-        Ok(())
+        Ok(deepest)
     }
 }
 
@@ -160,7 +166,9 @@ impl Ensemble {
         if !self.base.is_finite() {
             return Err(InvalidEnsemble::Number);
         }
-        self.trees.iter().try_for_each(|tree| tree.validate(features))?;
+        for tree in &self.trees {
+            self.depth = self.depth.max(tree.validate(features)?);
+        }
         self.expected = self.base + self.trees.iter().map(|tree| tree.expected(0)).sum::<f64>();
         Ok(self)
     }
@@ -198,6 +206,7 @@ impl Ensemble {
             base: booster.base_score,
             trees,
             expected: 0.0,
+            depth: 0,
         };
         ensemble.validate(features)
     }
@@ -239,8 +248,13 @@ impl Ensemble {
     /// What each feature adds to [`Self::expected`]; together they make [`Self::log_odds`].
     pub fn contributions(&self, row: &[f64]) -> Vec<f64> {
         let mut contributions = vec![0.0; row.len()];
-        let mut walk = Walk::new(row, &mut contributions);
-        self.trees.iter().for_each(|tree| walk.visit(tree, 0, 0));
+        if self.depth <= SHALLOW_DEPTH {
+            let mut walk = Walk::new(&SHALLOW, row, &mut contributions);
+            self.trees.iter().for_each(|tree| walk.tree(tree));
+        } else {
+            let mut walk = Walk::new(&DEEP, row, &mut contributions);
+            self.trees.iter().for_each(|tree| walk.tree(tree));
+        }
         contributions
     }
 }

@@ -4,8 +4,9 @@
 #![expect(clippy::float_arithmetic, reason = "contributions are floats")]
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-use crate::feature::{Vector, names};
+use crate::feature::{COUNT, Vector, names};
 
 const MAX_REASONS: usize = 4;
 /// Log-odds below which a reason is none.
@@ -22,8 +23,8 @@ pub struct Reason {
 
 pub fn reasons(vector: &Vector, contributions: &[f64]) -> Vec<Reason> {
     let mut sums: BTreeMap<&'static str, f64> = BTreeMap::new();
-    for (name, contribution) in names().iter().zip(contributions) {
-        *sums.entry(code(name)).or_default() += contribution;
+    for (code, contribution) in CODES.iter().copied().zip(contributions) {
+        *sums.entry(code).or_default() += contribution;
     }
     let weighty = sums
         .into_iter()
@@ -42,7 +43,9 @@ pub fn reasons(vector: &Vector, contributions: &[f64]) -> Vec<Reason> {
     reasons
 }
 
-/// The reason that a feature belongs to.
+/// The reason that each feature belongs to.
+static CODES: LazyLock<[&str; COUNT]> = LazyLock::new(|| names().map(code));
+
 fn code(name: &str) -> &'static str {
     match name {
         "hour" | "weekday" => "time_of_day",
@@ -180,7 +183,7 @@ fn payments(count: f64) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feature::{COUNT, Event, Key, States, features, observe};
+    use crate::feature::{Event, Key, States, features, observe};
 
     fn vector() -> Vector {
         let payment = |day: i64, counterparty, amount| Event {

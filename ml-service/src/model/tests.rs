@@ -4,20 +4,24 @@
 
 use std::collections::BTreeMap;
 
+use super::ensemble::MAX_DEPTH;
 use super::*;
 use crate::training::{Table, train};
+
+/// The next of a row of numbers from 0 to 1.
+fn next(number: &mut u64) -> f64 {
+    *number = number
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    f64::from(u16::try_from(*number >> 48).unwrap()) / 65_536.0
+}
 
 /// Rows with something to find in them, some numbers unknown.
 fn table() -> Table {
     let mut table = Table::new(["a", "b", "c", "d"]);
     let mut number = 9_u64;
     for _ in 0..600 {
-        let mut next = || {
-            number = number
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            f64::from(u16::try_from(number >> 48).unwrap()) / 65_536.0
-        };
+        let mut next = || next(&mut number);
         let mut row = [next(), next(), next(), next()];
         let label = row[0] + row[1] * row[2] > 0.9;
         if row[3] > 0.7 {
@@ -83,6 +87,37 @@ fn contributions_are_shapleys_and_add_up_to_the_score() {
             assert!((fast - slow).abs() < 1e-9, "{fast} {slow}");
         }
     }
+}
+
+#[test]
+fn contributions_of_deep_trees_are_exact_too() {
+    let mut table = Table::new(["a", "b", "c", "d", "e", "f", "g", "h", "i"]);
+    let mut number = 4_u64;
+    for _ in 0..2_000 {
+        let row: [f64; 9] = std::array::from_fn(|_| next(&mut number));
+        let above = row.iter().filter(|value| **value > 0.5).count();
+        table.push(&row, above % 2 == 1).unwrap();
+    }
+    let parameters = Parameters {
+        trees: 2,
+        depth: MAX_DEPTH,
+        min_leaf_weight: 0.1,
+        l2: 0.0,
+        bins: 16,
+        ..Parameters::default()
+    };
+    let ensemble = train(&table, &parameters).unwrap();
+    let mut used = 0;
+    for index in 0..2 {
+        let row = table.row(index);
+        let contributions = ensemble.contributions(&row);
+        used = used.max(contributions.iter().filter(|it| it.abs() > 1e-6).count());
+        let known_only = |subset: u32| ensemble.expected_knowing(&row, subset);
+        for (fast, slow) in contributions.iter().zip(shapley_by_subsets(&known_only, 9)) {
+            assert!((fast - slow).abs() < 1e-9, "{fast} {slow}");
+        }
+    }
+    assert_eq!(used, 9);
 }
 
 #[test]

@@ -1,20 +1,30 @@
 //! How the model does, for those who keep it.
 
+use std::time::Instant;
+
 use actix_web::{get, web};
+use serde::Serialize;
 use shared::openapi::{AuthErrors, CommonErrors};
 use shared::{ApiError, Principal};
+use utoipa::ToSchema;
 
 use super::Monitoring;
 use crate::decision::handlers::READERS;
+use crate::score::latency::ScoringLatency;
 use crate::state::State;
 
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FraudMonitoring {
+    #[serde(flatten)]
+    seen: Monitoring,
+    scoring: ScoringLatency,
+}
+
 /// See whether the model has drifted and how good it is. For `compliance` and `admin`.
-///
-/// How long scoring takes is in the metrics: `fraud_scoring_duration_seconds`.
 #[utoipa::path(
     tag = "fraud",
     responses(
-        (status = 200, description = "How it does", body = Monitoring),
+        (status = 200, description = "How it does", body = FraudMonitoring),
         (status = 403, description = "`role_required`", body = shared::error::Problem, content_type = "application/problem+json"),
         AuthErrors, CommonErrors,
     ),
@@ -24,11 +34,14 @@ use crate::state::State;
 pub async fn get_fraud_monitoring(
     principal: Principal,
     state: web::Data<State>,
-) -> Result<web::Json<Monitoring>, ApiError> {
+) -> Result<web::Json<FraudMonitoring>, ApiError> {
     principal.require_any(&READERS)?;
     let in_use = state.models.in_use();
     let mut conn = state.db.connection().await?;
     let shadows = in_use.shadows.iter().map(|(id, _)| *id);
     let seen = super::look(&mut conn, in_use.champion.hash(), shadows, state.clock.now()).await?;
-    Ok(web::Json(seen))
+    Ok(web::Json(FraudMonitoring {
+        seen,
+        scoring: state.latency.look(Instant::now()),
+    }))
 }

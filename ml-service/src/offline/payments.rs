@@ -1,6 +1,6 @@
 //! Payments as a file: `at` (Unix seconds), `account`, `counterparty`, `device`, `address` (any words; the last two may be
-//! empty), `amount` (minor units), `exponent` (decimals of the currency), `fraud` (0, 1, or empty if nobody knows) and
-//! `known_at` (when it became known). In the order of time.
+//! empty), `amount` (minor units), `exponent` (decimals of the currency), `fraud` (0, 1, or empty if nobody knows), `known_at`
+//! (when it became known) and perhaps `refused` (1 if it never happened). In any order; those of one second in their own.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::feature::{Event, Key};
 use crate::replay::{Label, LabelledEvent};
 use crate::tabular_file::TabularFile;
 
-const COLUMNS: [&str; 9] = [
+pub const COLUMNS: [&str; 10] = [
     "at",
     "account",
     "counterparty",
@@ -21,17 +21,21 @@ const COLUMNS: [&str; 9] = [
     "exponent",
     "fraud",
     "known_at",
+    REFUSED,
 ];
+/// The only column that may be missing.
+const REFUSED: &str = "refused";
 
 pub fn read(path: &Path) -> anyhow::Result<Vec<LabelledEvent>> {
     of(TabularFile::open(path)?)
 }
 
 pub fn of(file: TabularFile) -> anyhow::Result<Vec<LabelledEvent>> {
-    let mut columns = [0; COLUMNS.len()];
+    let mut columns = [0; COLUMNS.len() - 1];
     for (column, name) in columns.iter_mut().zip(COLUMNS) {
         *column = file.column(name)?;
     }
+    let refused = file.column(REFUSED).ok();
     let [
         at,
         account,
@@ -82,14 +86,20 @@ pub fn of(file: TabularFile) -> anyhow::Result<Vec<LabelledEvent>> {
                 known_at: time(known_at)?,
             }),
         };
-        let is_in_order = events.last().is_none_or(|last| last.event.at <= event.at);
-        row.parse(at, "a time that is not before the line above", |_| {
-            is_in_order.then_some(())
-        })?;
-        events.push(LabelledEvent { event, label });
+        let refused = match refused {
+            Some(column) if !row.text(column).is_empty() => row.flag(column)?,
+            _ => false,
+        };
+        events.push(LabelledEvent {
+            event,
+            label,
+            refused,
+        });
         Ok(())
     })?;
     ensure!(!events.is_empty(), "the file has no payments");
+    // Stable: who comes first within a second stays first.
+    events.sort_by_key(|labelled| labelled.event.at);
     Ok(events)
 }
 
@@ -98,7 +108,12 @@ pub fn write(path: &Path, events: &[LabelledEvent]) -> anyhow::Result<()> {
         csv::Writer::from_path(path).with_context(|| format!("{} cannot be written", path.display()))?;
     writer.write_record(COLUMNS)?;
     let origin = |key: Option<Key>| key.map(|key| key.0.to_string()).unwrap_or_default();
-    for LabelledEvent { event, label } in events {
+    for LabelledEvent {
+        event,
+        label,
+        refused,
+    } in events
+    {
         writer.write_record([
             event.at.to_string(),
             event.account.0.to_string(),
@@ -111,6 +126,7 @@ pub fn write(path: &Path, events: &[LabelledEvent]) -> anyhow::Result<()> {
                 .map(|label| u8::from(label.is_fraud).to_string())
                 .unwrap_or_default(),
             label.map(|label| label.known_at.to_string()).unwrap_or_default(),
+            u8::from(*refused).to_string(),
         ])?;
     }
     Ok(writer.flush()?)

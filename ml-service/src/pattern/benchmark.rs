@@ -1,12 +1,13 @@
 //! `ml-service aml-benchmark`: the patterns on simulated payments of AMLSim, whose launderers are known. One step of the simulation
-//! counts as a day. It says how many of the accounts that alerts name are launderers, and how many launderers are named.
+//! counts as a day. It says how many of the accounts that alerts name are launderers, and how many launderers are named: with
+//! parameters that fit the simulation, and with those that a new installation has, or that a file has.
 //!
 //! Deliberately absent: a copy of the data, which is read from the archive that the operator names.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use flate2::read::GzDecoder;
@@ -20,8 +21,11 @@ use super::fan_in::FanIn;
 use super::rapid_movement::RapidMovement;
 use super::structuring::Structuring;
 use super::{DAY_S, Finding, History, Movement, Parameters, Pattern, each_once, find};
+use crate::arguments::Arguments;
 
-const USAGE: &str = "usage: ml-service aml-benchmark --data FILE.tgz";
+const USAGE: &str = "--data FILE.tgz [--parameters FILE.json]";
+/// What a new installation looks for stands in the migration alone.
+const INSTALLED: &str = include_str!("../../migrations/2026-11-22-000624_patterns/up.sql");
 /// Unpacked, of each file of the archive.
 const MAX_BYTES: u64 = 512 * 1024 * 1024;
 
@@ -138,7 +142,7 @@ impl Simulation {
     pub fn run(&self, parameters: &Parameters) -> Outcome {
         let mut history = History::default();
         let mut findings: HashMap<_, Finding> = HashMap::new();
-        for movement in &self.movements {
+        for movement in self.movements.iter().filter(|it| parameters.is_looked_at(it)) {
             history.push(movement.clone());
             for finding in find(movement, &history, parameters) {
                 findings
@@ -170,6 +174,15 @@ impl Simulation {
             right: named.iter().filter(|it| self.launderers.contains(*it)).count(),
         }
     }
+}
+
+/// What a new installation looks for.
+pub fn installed() -> anyhow::Result<Parameters> {
+    let (_, rest) = INSTALLED
+        .split_once("VALUES ('")
+        .context("the migration has no parameters")?;
+    let (json, _) = rest.split_once("');").context("the parameters have no end")?;
+    Ok(serde_json::from_str(json)?)
 }
 
 /// What fits the simulation: its amounts are small, its days far apart, a launderer splits what it sends, and nothing in it is
@@ -235,16 +248,28 @@ fn percent(part: usize, whole: usize) -> String {
     }
 }
 
-/// `aml-benchmark --data FILE`
+/// `aml-benchmark --data FILE [--parameters FILE]`
 pub fn main() -> anyhow::Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(2).collect();
-    let [flag, path] = arguments.as_slice() else {
-        bail!(USAGE);
+    let mut arguments = Arguments::of_process(USAGE)?;
+    let path = arguments.path("data")?;
+    let given: Option<PathBuf> = arguments.optional("parameters")?;
+    arguments.finish()?;
+    let name = path.display().to_string();
+    let file = File::open(&path).with_context(|| format!("{name} cannot be opened"))?;
+    let simulation = read(&name, file)?;
+    let (what, others) = match given {
+        None => ("as installed".to_owned(), installed()?),
+        Some(path) => {
+            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let parameters = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+            (path.display().to_string(), parameters)
+        }
     };
-    anyhow::ensure!(flag == "--data", USAGE);
-    let file = File::open(path).with_context(|| format!("{path} cannot be opened"))?;
-    let simulation = read(path, file)?;
-    print!("{}", simulation.run(&parameters()).table());
+    println!(
+        "fitted to the simulation\n{}",
+        simulation.run(&parameters()).table()
+    );
+    println!("{what}\n{}", simulation.run(&others).table());
     Ok(())
 }
 

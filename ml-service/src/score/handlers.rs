@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use actix_web::{post, web};
-use shared::clients::ml::{Decision, Score, ScoreBatch, ScoreRequest, Scores};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use shared::clients::ml::{Decision, Score, ScoreRequest, Scores};
 use shared::id::TransferId;
-use shared::{Amount, ApiError, ServiceCaller};
+use shared::{Amount, ApiError, ServiceCaller, json};
 
 use super::judgement::add_model;
 use super::queries::{self, Evidence};
@@ -20,31 +22,32 @@ use crate::{account_state, entity_state};
 
 const MAX_TRANSFERS: usize = 1024;
 
+/// A [`ScoreBatch`](shared::clients::ml::ScoreBatch) whose transfers are read one by one: what is wrong with one is no reason to
+/// leave the others without a score.
+#[derive(Deserialize)]
+pub struct ReceivedBatch {
+    transfers: Vec<Box<RawValue>>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
 /// Scores the transfers of a batch before they are posted. Repeating it answers what was answered first.
 #[post("/internal/scores")]
 pub async fn score_transfers(
     caller: ServiceCaller,
     state: web::Data<State>,
-    batch: web::Json<ScoreBatch>,
+    batch: web::Json<ReceivedBatch>,
 ) -> Result<web::Json<Scores>, ApiError> {
     caller.require(&[shared::clients::transactions::SERVICE])?;
     let started = Instant::now();
-    let ScoreBatch { transfers, dry_run } = batch.into_inner();
+    let ReceivedBatch { transfers, dry_run } = batch.into_inner();
     if transfers.len() > MAX_TRANSFERS {
         return Err(ApiError::bad_request(
             "batch_too_large",
             format!("A batch has at most {MAX_TRANSFERS} transfers."),
         ));
     }
-    // Nothing absurd reaches the rules or the model. Who gets no score goes by the fallback policy; the others have theirs.
-    let (transfers, refused): (Vec<_>, Vec<_>) = transfers
-        .into_iter()
-        .partition(|transfer| Amount::try_from(transfer.amount).is_ok());
-    if !refused.is_empty() {
-        metrics::counter!("fraud_unscorable_total")
-            .increment(u64::try_from(refused.len()).unwrap_or(u64::MAX));
-        tracing::error!(transfers = refused.len(), "amounts that cannot be scored");
-    }
+    let transfers = scorable(&transfers);
     let rules = state.rules.in_force()?;
     let accounts: Vec<_> = transfers
         .iter()
@@ -92,8 +95,31 @@ pub async fn score_transfers(
             state.shadows.offer(ids.zip(vectors).collect());
         }
     }
-    metrics::histogram!("fraud_scoring_duration_seconds").record(started.elapsed());
+    let took = started.elapsed();
+    metrics::histogram!("fraud_scoring_duration_seconds").record(took);
+    state.latency.record(Instant::now(), took);
     Ok(web::Json(Scores { scores }))
+}
+
+/// Nothing absurd reaches the rules or the model. Who gets no score goes by the fallback policy; the others have theirs.
+fn scorable(received: &[Box<RawValue>]) -> Vec<ScoreRequest> {
+    let parse = |raw: &RawValue| -> Result<ScoreRequest, String> {
+        let transfer: ScoreRequest =
+            serde_json::from_str(raw.get()).map_err(|error| json::place_of(&error))?;
+        let amount = Amount::try_from(transfer.amount);
+        amount.map(|_| transfer).map_err(|error| error.to_string())
+    };
+    let mut transfers = Vec::with_capacity(received.len());
+    for raw in received {
+        match parse(raw) {
+            Ok(transfer) => transfers.push(transfer),
+            Err(problem) => {
+                metrics::counter!("fraud_unscorable_total").increment(1);
+                tracing::error!(%problem, "a transfer that cannot be scored");
+            }
+        }
+    }
+    transfers
 }
 
 fn hash_origins(key: &OriginKey, transfers: &[ScoreRequest]) -> Result<Vec<HashedOrigin>, ApiError> {

@@ -1,8 +1,8 @@
 //! `cargo dev`: the test harness with a prompt. A private PostgreSQL whose data stay, all services in this process on fixed
 //! ports, demo data, and what to try first.
 //!
-//! `dev serve <service>` and `dev migrate <service>` are the programs of the services themselves, for tests that need each
-//! as a process of its own.
+//! `dev serve <service>`, `dev migrate <service>` and so on are the programs of the services themselves, for tests that need
+//! each as a process of its own, and for tours.
 
 #[path = "dev/demo.rs"]
 mod demo;

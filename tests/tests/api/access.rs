@@ -112,7 +112,7 @@ use WrongOwner::{ItemsRefused, OnlyOwn, Refused, ShowsNothing};
 type Body = fn(&Owned) -> Value;
 
 /// Each operation with a token: its body, if it has one, and what a user gets who is not the owner.
-const OPERATIONS: [(&str, Option<Body>, WrongOwner); 170] = [
+const OPERATIONS: [(&str, Option<Body>, WrongOwner); 171] = [
     ("PUT /api/v1/auth/me/picture", None, OnlyOwn),
     ("DELETE /api/v1/auth/me/picture", None, OnlyOwn),
     ("GET /api/v1/auth/social/accounts", None, OnlyOwn),
@@ -701,6 +701,11 @@ const OPERATIONS: [(&str, Option<Body>, WrongOwner); 170] = [
     ),
     (
         "GET /api/v1/fraud/monitoring",
+        None,
+        Refused(403, "role_required"),
+    ),
+    (
+        "GET /api/v1/fraud/training-payments",
         None,
         Refused(403, "role_required"),
     ),

@@ -343,7 +343,7 @@ async fn an_ml_service_that_is_slow_or_wrong_leads_to_the_fallback_and_late_scor
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_absurd_amount_has_no_score_and_the_others_of_its_batch_have_theirs_once_and_for_all() {
+async fn what_is_absurd_has_no_score_and_the_others_of_its_batch_have_theirs_once_and_for_all() {
     let platform = Platform::start().await;
     let secret = platform.server.secrets.service_secret.as_str();
     let tokens = ServiceTokens::new("transactions-service", &[secret.into()], platform.clock.clone());
@@ -359,6 +359,14 @@ async fn an_absurd_amount_has_no_score_and_the_others_of_its_batch_have_theirs_o
     let (good, large) = (TransferId::new(), TransferId::new());
     let absurd = [0, -1, i64::MAX].map(|amount| request(TransferId::new(), amount));
     let mut batch = absurd.to_vec();
+    let mut strange = request(TransferId::new(), 1_000);
+    strange["currency"] = json!("dollars");
+    batch.extend([
+        strange,
+        json!({ "transfer_id": TransferId::new() }),
+        json!(7),
+        Value::Null,
+    ]);
     batch.insert(1, request(good, 1_000));
     batch.push(request(large, 2_000_000));
     let ask = async |transfers: &[Value]| {

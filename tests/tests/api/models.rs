@@ -7,6 +7,7 @@ use platform::client::{Answer, eventually, text_of};
 use platform::{Customer, Platform, Service};
 use serde_json::{Value, json};
 use shared::Role;
+use tokio::process::Command;
 
 use crate::parties::payer_and_payee;
 
@@ -175,6 +176,11 @@ async fn a_model_decides_when_it_is_no_worse_and_two_people_agree_and_goes_again
     assert_eq!(monitoring["model"], registered["sha256"], "{monitoring}");
     assert_eq!(monitoring["labelled"]["frauds"], 1, "{monitoring}");
     assert_eq!(monitoring["missing_rate"], 0.0, "{monitoring}");
+    let scoring = &monitoring["scoring"];
+    assert!(scoring["batches"].as_u64() >= Some(4), "{monitoring}");
+    assert!(
+        scoring["p50_ms"].as_f64() > Some(0.0) && scoring["p50_ms"].as_f64() <= scoring["p99_ms"].as_f64()
+    );
     assert_eq!(monitoring["score_psi"], Value::Null, "{monitoring}");
     assert_eq!(
         monitoring["shadows"][0]["model_id"],
@@ -212,6 +218,90 @@ async fn a_model_decides_when_it_is_no_worse_and_two_people_agree_and_goes_again
         ]
     );
     scene.platform.assert_invariants().await;
+    scene.platform.stop().await.unwrap();
+}
+
+/// A command of ml-service as a process of its own: what it printed, or what it said went wrong.
+async fn run(scene: &Scene, token: Option<&str>, words: &[&str]) -> Result<String, String> {
+    let (command, rest) = words.split_first().unwrap();
+    let ran = Command::new(env!("CARGO_BIN_EXE_dev"))
+        .args([command, "ml-service"])
+        .args(rest)
+        .env_clear()
+        .env("FLOWLET_URL", scene.platform.url(Service::Gateway))
+        .envs(token.map(|token| ("FLOWLET_TOKEN", token)))
+        .output()
+        .await
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    if ran.status.success() {
+        Ok(text(ran.stdout))
+    } else {
+        Err(text(ran.stderr))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_commands_do_what_the_api_does_and_say_what_it_refuses() {
+    let scene = Scene::new().await;
+    let token = Some(scene.keeper.access_token.as_str());
+    let files = std::env::temp_dir().join(format!("flowlet-models-{}", std::process::id()));
+    std::fs::create_dir_all(&files).unwrap();
+    let path = |name: &str| files.join(name).display().to_string();
+    let (good, cut, payments) = (path("good.json"), path("cut.json"), path("payments.csv"));
+    let bytes = model(-7.0, 4.0);
+    std::fs::write(&good, &bytes).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+
+    let registered: Value =
+        serde_json::from_str(&run(&scene, token, &["register", &good]).await.unwrap()).unwrap();
+    let id = text_of(&registered, "id");
+    let shadow: Value = serde_json::from_str(&run(&scene, token, &["shadow", &id]).await.unwrap()).unwrap();
+    assert_eq!(shadow["status"], "shadow", "{shadow}");
+    eventually("it is seen to watch", async || {
+        let seen: Value = serde_json::from_str(&run(&scene, token, &["drift"]).await.unwrap()).unwrap();
+        (seen["shadows"][0]["model_id"] == id.as_str()).then_some(())
+    })
+    .await;
+    let customer = Some(scene.payer.access_token.as_str());
+    let nothing = path("nothing.json");
+    for (token, words, said) in [
+        (token, &["register", &cut][..], "invalid_model"),
+        (token, &["register", &nothing], "nothing.json"),
+        (token, &["register"], "name the file of a model"),
+        (token, &["shadow", "mdl_x"], "mdl_"),
+        (token, &["promote", &id], "gate_not_passed"),
+        (token, &["rollback"], "nothing_to_roll_back"),
+        (customer, &["drift"], "role_required"),
+        (customer, &["export", &payments], "role_required"),
+        (None, &["drift"], "FLOWLET_TOKEN is not set"),
+    ] {
+        let error = run(&scene, token, words).await.unwrap_err();
+        assert!(error.contains(said), "{words:?}: {error}");
+    }
+
+    let fraud = scene.pay(9_000).await;
+    let labels = json!({ "labels": [{ "transfer_id": fraud["id"], "fraud": true }] });
+    eventually("the transfer is told of", async || {
+        let answer = scene.keeper.post("/api/v1/fraud/labels", labels.clone()).await;
+        (answer.must_be(200)["results"][0]["result"] != "unknown_transfer").then_some(())
+    })
+    .await;
+    run(&scene, token, &["export", &payments]).await.unwrap();
+    let written = ml_service::offline::payments::read(payments.as_ref()).unwrap();
+    assert_eq!(written.len(), 1, "the deposit is no payment");
+    assert_eq!(
+        (
+            written[0].event.amount,
+            written[0].event.exponent,
+            written[0].refused
+        ),
+        (9_000, 2, false)
+    );
+    assert!(written[0].event.address.is_some());
+    let label = written[0].label.unwrap();
+    assert!(label.is_fraud && label.known_at >= written[0].event.at);
+    std::fs::remove_dir_all(&files).unwrap();
     scene.platform.stop().await.unwrap();
 }
 

@@ -61,11 +61,28 @@ async fn the_tour_of_logging_in_shows_what_it_says() {
 async fn the_tour_of_fraud_shows_what_it_says() {
     let platform = Platform::start().await;
     let analyst = platform.register_with_role("analyst", Role::Compliance).await;
-    let more = ["--analyst", &analyst.email, "--analyst-password", PASSWORD];
+    let second = platform.register_with_role("second", Role::Admin).await;
+    let more = [
+        "--analyst",
+        &analyst.email,
+        "--analyst-password",
+        PASSWORD,
+        "--second",
+        &second.email,
+        "--second-password",
+        PASSWORD,
+        "--ml-service",
+        concat!(env!("CARGO_BIN_EXE_dev"), " {} ml-service"),
+    ];
     let printed = take(&platform, "fraud", &more).await;
     for shown in [
         "this account's usual amount",
         "\"fraud\": true",
+        "13 frauds of 38 rows",
+        "\"passed\": true",
+        "refused: separation_of_duties",
+        &format!("approved by {}", second.user_id),
+        "\"model_id\": null",
         "That was the tour.",
     ] {
         assert!(printed.contains(shown), "{printed}");

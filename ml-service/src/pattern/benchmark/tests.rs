@@ -92,3 +92,10 @@ fn a_bad_archive_is_refused_with_the_place() {
     let cut = archive(&[("nodes.csv", &nodes), ("transactions.csv", &rows)]);
     assert!(read("set.tgz", &cut[..cut.len() / 2]).is_err());
 }
+
+#[test]
+fn what_is_installed_is_what_the_service_can_read() {
+    let installed = installed().unwrap();
+    assert_eq!(installed.min_amount, 50);
+    assert_eq!(installed.structuring.thresholds["USD"], 10_000);
+}
