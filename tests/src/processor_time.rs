@@ -59,6 +59,11 @@ impl ProcessorTime {
     }
 }
 
+/// Of any process, in seconds; nothing when there is none.
+pub fn of_process(id: u32) -> anyhow::Result<Option<f64>> {
+    Ok(all_processes()?.get(&id).map(|process| process.own_s))
+}
+
 struct Process {
     parent: u32,
     own_s: f64,

