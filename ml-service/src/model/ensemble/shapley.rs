@@ -46,10 +46,13 @@ const _: () = assert!(MAX_DEPTH <= 12, "six points are exact for twelve features
 #[derive(Clone, Copy)]
 struct Step<const POINTS: usize> {
     feature: u16,
-    one: f64,
+    /// Whether `one` is 1.
+    is_taken: bool,
     zero: f64,
     /// `one t + zero (1 - t)` at each place: never zero, since no place is 0 or 1 and every node covers something.
     factors: [f64; POINTS],
+    /// The weights, times `one - zero`, over the factors.
+    shares: [f64; POINTS],
 }
 
 /// One tree after the other.
@@ -61,13 +64,18 @@ pub struct Walk<'a, const POINTS: usize> {
     steps: [Step<POINTS>; MAX_DEPTH],
 }
 
+fn dot<const POINTS: usize>(one: &[f64; POINTS], other: &[f64; POINTS]) -> f64 {
+    one.iter().zip(other).map(|(one, other)| one * other).sum()
+}
+
 impl<'a, const POINTS: usize> Walk<'a, POINTS> {
     pub fn new(quadrature: &'a Quadrature<POINTS>, row: &'a [f64], contributions: &'a mut [f64]) -> Self {
         let nowhere = Step {
             feature: 0,
-            one: 1.0,
+            is_taken: true,
             zero: 1.0,
             factors: [1.0; POINTS],
+            shares: [0.0; POINTS],
         };
         Self {
             quadrature,
@@ -84,68 +92,69 @@ impl<'a, const POINTS: usize> Walk<'a, POINTS> {
     /// Visits a node `level` below the root, where the factors of all features on the way make `product`. Answers the sum of
     /// value and product over its leaves.
     fn visit(&mut self, tree: &Tree, index: u32, level: usize, product: [f64; POINTS]) -> [f64; POINTS] {
-        match tree.node(index) {
-            Some(Node::Leaf(Leaf(value, _))) => product.map(|it| it * f64::from(*value)),
-            Some(node @ Node::Split(split)) => {
-                let next = split.next(self.row);
-                let way = self.steps.get(..level).unwrap_or_default();
-                // Of several splits on one feature the last has all of them in it.
-                let before = way.iter().rfind(|step| step.feature == split.0).copied();
-                let Split(feature, _, smaller, other, ..) = *split;
-                let mut sums = [0.0; POINTS];
-                for child in [smaller, other] {
-                    let part = tree.node(child).map_or(0.0, Node::cover) / node.cover();
-                    let step = self.step(feature, before.as_ref(), part, child == next);
-                    let mut below = product;
-                    for (place, value) in below.iter_mut().zip(step.factors) {
-                        *place *= value;
-                    }
-                    if let Some(before) = &before {
-                        for (place, value) in below.iter_mut().zip(before.factors) {
-                            *place /= value;
-                        }
-                    }
-                    if let Some(place) = self.steps.get_mut(level) {
-                        *place = step;
-                    }
-                    let of_child = self.visit(tree, child, level + 1, below);
-                    // The earlier split counts all leaves below it, also these, which belong to the later one.
-                    let earlier = before.map_or(0.0, |before| self.share(&before, &of_child));
-                    let share = self.share(&step, &of_child) - earlier;
-                    if let Some(contribution) = self.contributions.get_mut(usize::from(feature)) {
-                        *contribution += share;
-                    }
-                    for (sum, value) in sums.iter_mut().zip(of_child) {
-                        *sum += value;
-                    }
-                }
-                sums
+        let (node, split) = match tree.node(index) {
+            Some(Node::Leaf(Leaf(value, _))) => return product.map(|it| it * f64::from(*value)),
+            Some(node @ Node::Split(split)) => (node, split),
+            None => return [0.0; POINTS],
+        };
+        let Split(feature, _, smaller, other, ..) = *split;
+        let next = split.next(self.row);
+        let way = self.steps.get(..level).unwrap_or_default();
+        // Of several splits on one feature the last has all of them in it.
+        let before = way.iter().rfind(|step| step.feature == feature).copied();
+        let without = before.as_ref().map_or(product, |before| {
+            let mut without = product;
+            let both = without.iter_mut().zip(before.factors);
+            both.for_each(|(product, factor)| *product /= factor);
+            without
+        });
+        let (may_be_taken, zero) = before.map_or((true, 1.0), |before| (before.is_taken, before.zero));
+        let per_row = zero / node.cover();
+        let (mut sums, mut share) = ([0.0; POINTS], 0.0);
+        for child in [smaller, other] {
+            let zero = tree.node(child).map_or(0.0, Node::cover) * per_row;
+            let step = self.quadrature.step(feature, may_be_taken && child == next, zero);
+            let mut below = without;
+            let both = below.iter_mut().zip(step.factors);
+            both.for_each(|(product, factor)| *product *= factor);
+            if let Some(place) = self.steps.get_mut(level) {
+                *place = step;
             }
-            None => [0.0; POINTS],
+            let of_child = self.visit(tree, child, level + 1, below);
+            share += dot(&step.shares, &of_child);
+            let both = sums.iter_mut().zip(of_child);
+            both.for_each(|(sum, value)| *sum += value);
         }
+        // The earlier split counts all leaves below it, also these, which belong to this one.
+        share -= before.map_or(0.0, |before| dot(&before.shares, &sums));
+        if let Some(contribution) = self.contributions.get_mut(usize::from(feature)) {
+            *contribution += share;
+        }
+        sums
     }
+}
 
-    /// From a node to a child that has this part of its rows.
-    fn step(&self, feature: u16, before: Option<&Step<POINTS>>, part: f64, is_taken: bool) -> Step<POINTS> {
-        let (one, zero) = before.map_or((1.0, 1.0), |before| (before.one, before.zero));
-        let (one, zero) = (if is_taken { one } else { 0.0 }, zero * part);
-        let factors = self.quadrature.places.map(|t| one * t + zero * (1.0 - t));
+impl<const POINTS: usize> Quadrature<POINTS> {
+    /// To a child that `zero` of the training rows reach, as far as the splits on this feature decide.
+    fn step(&self, feature: u16, is_taken: bool, zero: f64) -> Step<POINTS> {
+        let (mut factors, mut shares) = (self.places, self.weights);
+        for (factor, share) in factors.iter_mut().zip(&mut shares) {
+            let place = *factor;
+            if is_taken {
+                *factor = place + zero * (1.0 - place);
+                *share *= (1.0 - zero) / *factor;
+            } else {
+                *factor = zero * (1.0 - place);
+                // Times `-zero`, over the factor.
+                *share /= place - 1.0;
+            }
+        }
         Step {
             feature,
-            one,
+            is_taken,
             zero,
             factors,
+            shares,
         }
-    }
-
-    /// What leaves, whose values and products have these sums, give to the feature of a step on their way.
-    fn share(&self, step: &Step<POINTS>, sums: &[f64; POINTS]) -> f64 {
-        let weights = self.quadrature.weights.iter();
-        let integral: f64 = weights
-            .zip(sums)
-            .zip(&step.factors)
-            .map(|((weight, sum), factor)| weight * sum / factor)
-            .sum();
-        (step.one - step.zero) * integral
     }
 }
