@@ -1,5 +1,6 @@
 //! `cargo bench -p platform --bench transfers`: transfers per second, beside pgbench doing the same transfer with row locks
-//! on the same PostgreSQL, in the same run. With `-- growth` at the end: whether ten million postings make it slower.
+//! on the same PostgreSQL, in the same run. With `-- growth` at the end: whether ten million postings make it slower. With
+//! `-- statements`: which statements the time inside PostgreSQL goes to.
 //!
 //! Everything runs on this machine: PostgreSQL with `fsync=on`, the services as processes of their own, and the load. So
 //! read the ratios of one run, not the absolute figures. Each cell is the median of several interleaved rounds. The
@@ -18,11 +19,15 @@ mod baseline;
 mod batches;
 mod growth;
 mod load;
+mod statements;
 
+use std::iter;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use platform::client::new_key;
+use platform::database::Server;
 use platform::invariants::integrity_report;
 use platform::postgres::Durability;
 use platform::processor_time::ProcessorTime;
@@ -33,6 +38,7 @@ use baseline::{Baseline, Writing};
 use batches::Batches;
 use load::{Load, Measured};
 
+const DATABASE: &str = "flowlet";
 const ACCOUNTS: usize = 10_000;
 const CONNECTIONS: usize = 256;
 /// pgbench is measured with each, and its best counts.
@@ -40,6 +46,12 @@ const PGBENCH_CLIENTS: [usize; 3] = [8, 32, 64];
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(4);
 const INITIAL_BALANCE: i64 = 1_000_000_000;
+
+enum Mode {
+    Comparison,
+    Growth,
+    Statements,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Workload {
@@ -65,28 +77,43 @@ fn main() -> anyhow::Result<()> {
     if std::env::args().any(|argument| argument == "--test") {
         return Ok(());
     }
-    let grows = std::env::args().any(|argument| argument == "growth");
+    let asked_for = |mode: &str| std::env::args().any(|argument| argument == mode);
+    let mode = if asked_for("growth") {
+        Mode::Growth
+    } else if asked_for("statements") {
+        Mode::Statements
+    } else {
+        Mode::Comparison
+    };
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?
-        .block_on(run(grows))
+        .block_on(run(mode))
 }
 
-async fn run(grows: bool) -> anyhow::Result<()> {
+async fn run(mode: Mode) -> anyhow::Result<()> {
     eprintln!("starting PostgreSQL and the services …");
+    let settings = match mode {
+        Mode::Statements => statements::SETTINGS.map(str::to_owned).to_vec(),
+        Mode::Comparison | Mode::Growth => Vec::new(),
+    };
+    let server = Server::throwaway_with(Durability::Durable, settings).await?;
+    server.prepare(DATABASE, |_| ()).await?;
     let platform = Platform::builder()
         .processes(env!("CARGO_BIN_EXE_dev"))
-        .own_server(Durability::Durable)
+        .on(Arc::new(server), DATABASE)
         .start()
         .await?;
     let payer = platform.register("payer").await;
     let accounts = open_accounts(&platform, &payer).await?;
-    if grows {
-        growth::run(&platform, &payer, &accounts).await?;
-    } else {
-        compare(&platform, &payer, &accounts).await?;
-        check_books(&platform, &payer).await?;
+    match mode {
+        Mode::Growth => growth::run(&platform, &payer, &accounts).await?,
+        Mode::Statements => statements::run(&platform, &payer.access_token, &accounts).await?,
+        Mode::Comparison => {
+            compare(&platform, &payer, &accounts).await?;
+            check_books(&platform, &payer).await?;
+        }
     }
     platform.stop().await
 }
@@ -146,7 +173,9 @@ async fn compare(platform: &Platform, payer: &Customer, accounts: &[String]) -> 
 /// Accounts of one holder with money in each, brought in over the sandbox rail like anybody's.
 async fn open_accounts(platform: &Platform, payer: &Customer) -> anyhow::Result<Vec<String>> {
     let holder: shared::id::UserId = payer.user_id.parse()?;
-    let ids: Vec<shared::id::AccountId> = (0..ACCOUNTS).map(|_| shared::id::AccountId::new()).collect();
+    // One of them is opened like anybody's, so that accounts-service knows it too.
+    let first: shared::id::AccountId = payer.open_account("USD").await.parse()?;
+    let ids: Vec<shared::id::AccountId> = (1..ACCOUNTS).map(|_| shared::id::AccountId::new()).collect();
     let uuids: Vec<uuid::Uuid> = ids.iter().map(|id| id.uuid()).collect();
     platform
         .sql()
@@ -157,7 +186,7 @@ async fn open_accounts(platform: &Platform, payer: &Customer) -> anyhow::Result<
             &[&uuids, &holder.uuid()],
         )
         .await?;
-    let accounts: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let accounts: Vec<String> = iter::once(first).chain(ids).map(|id| id.to_string()).collect();
     eprintln!("funding {ACCOUNTS} accounts …");
     for chunk in accounts.chunks(CONNECTIONS) {
         let deposits = chunk.iter().map(|account| async move {
