@@ -12,7 +12,7 @@ use shapley::Walk;
 /// Of a tree: the root alone is 0. Bounds the stack and the path of TreeSHAP.
 pub const MAX_DEPTH: usize = 12;
 
-const MAX_NODES: usize = 1 << 20;
+const MAX_NODES: usize = 1 << 16;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

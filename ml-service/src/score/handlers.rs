@@ -6,15 +6,14 @@ use std::time::Instant;
 use actix_web::{post, web};
 use shared::clients::ml::{Decision, Score, ScoreBatch, ScoreRequest, Scores};
 use shared::id::TransferId;
-use shared::{Amount, ApiError, ServiceCaller};
+use shared::{Amount, ApiError, Origin, ServiceCaller};
 
 use super::judgement::add_model;
 use super::queries::{self, Evidence};
-use super::{apply_lists, score_batch, subjects};
+use super::{apply_lists, count_shadow_hits, listed_before, score_batch, subjects};
 use crate::entity_state::{Snapshot, event_of_request};
 use crate::feature::{Event, Vector, features};
 use crate::list;
-use crate::origin::{HashedOrigin, OriginKey};
 use crate::state::State;
 use crate::{account_state, entity_state};
 
@@ -51,7 +50,8 @@ pub async fn score_transfers(
         .map(|transfer| transfer.debit_account_id)
         .collect();
     let mut conn = state.db.connection().await?;
-    let origins = hash_origins(&state.origin_key, &transfers)?;
+    let origins = hash_origins(&transfers, |origin| state.origin_key.hash(origin))?;
+    let former = hash_origins(&transfers, |origin| state.origin_key.former_hashes(origin))?;
     let events: Vec<Event> = transfers
         .iter()
         .zip(&origins)
@@ -65,8 +65,8 @@ pub async fn score_transfers(
     let probabilities = add_model(&mut scores, &transfers, &vectors, &in_use, rules.policy);
     let subjects: Vec<_> = transfers
         .iter()
-        .zip(&origins)
-        .map(|(it, origin)| subjects(it, *origin))
+        .zip(origins.iter().zip(&former))
+        .map(|(it, (origin, former))| subjects(it, former.iter().chain([origin]).copied()))
         .collect();
     let listed = list::queries::matching(&mut conn, subjects.iter().flatten().copied()).await?;
     for (score, subjects) in scores.iter_mut().zip(&subjects) {
@@ -86,20 +86,32 @@ pub async fn score_transfers(
             let ids: Vec<_> = scores.iter().map(|score| score.transfer_id).collect();
             answer_as_before(&mut scores, &queries::find(&mut conn, &ids).await?);
         }
+        for (origin, former) in origins.iter().zip(&former) {
+            for (subject, hash) in listed_before(*origin, former, &listed) {
+                list::queries::rehash(&mut conn, subject, hash).await?;
+            }
+        }
         count_decisions(&scores);
         if !in_use.shadows.is_empty() {
             let ids = transfers.iter().map(|transfer| transfer.transfer_id);
             state.shadows.offer(ids.zip(vectors).collect());
+        }
+        // Apart from this thread: a proposal of one person slows no payment down.
+        if inserted == scores.len() && !rules.shadow.is_empty() {
+            tokio::task::spawn_blocking(move || count_shadow_hits(&transfers, &habits, &rules));
         }
     }
     metrics::histogram!("fraud_scoring_duration_seconds").record(started.elapsed());
     Ok(web::Json(Scores { scores }))
 }
 
-fn hash_origins(key: &OriginKey, transfers: &[ScoreRequest]) -> Result<Vec<HashedOrigin>, ApiError> {
+fn hash_origins<T: Default>(
+    transfers: &[ScoreRequest],
+    hash: impl Fn(&Origin) -> Result<T, ApiError>,
+) -> Result<Vec<T>, ApiError> {
     let hash = |transfer: &ScoreRequest| match &transfer.origin {
-        Some(origin) => key.hash(origin),
-        None => Ok(HashedOrigin::default()),
+        Some(origin) => hash(origin),
+        None => Ok(T::default()),
     };
     transfers.iter().map(hash).collect()
 }
