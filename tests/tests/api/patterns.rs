@@ -14,15 +14,17 @@ async fn deposits_just_under_the_threshold_are_one_alert() {
     let account = holder.open_account("USD").await;
     let sql = platform.sql().await;
     let id: shared::id::AccountId = account.parse().unwrap();
+    let user: shared::id::UserId = holder.user_id.parse().unwrap();
     for amount in [990_000, 980_000, 970_000, 960_000] {
         holder.deposit(&account, amount, "USD").await.must_be(201);
         // Cents in between hide nothing.
         let cents = format!(
             "BEGIN; SELECT FROM ml.observation_position FOR UPDATE;
-             INSERT INTO ml.transfers (transfer_id, kind, status, debit_account_id, credit_account_id, amount, currency, occurred_at)
-             SELECT gen_random_uuid(), 'transfer', 'posted', gen_random_uuid(), '{}', 1, 'USD', now() FROM generate_series(1, 250);
+             INSERT INTO ml.transfers (transfer_id, kind, status, debit_account_id, credit_account_id, credit_holder_id, amount, currency, occurred_at)
+             SELECT gen_random_uuid(), 'transfer', 'posted', gen_random_uuid(), '{}', '{}', 1, 'USD', now() FROM generate_series(1, 250);
              COMMIT",
-            id.uuid()
+            id.uuid(),
+            user.uuid()
         );
         sql.batch_execute(&cents).await.unwrap();
     }
