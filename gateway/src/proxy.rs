@@ -96,7 +96,7 @@ async fn admit(
                 .limits
                 .user
                 .charge(&authenticated.principal.user_id, charges)?;
-            if routes::changes_ledger(service, request.method()) {
+            if routes::changes_ledger(service, request.method(), request.path()) {
                 authentication
                     .revocations
                     .check_fresh()

@@ -138,9 +138,9 @@ pub fn find(path: &str) -> Option<(Service, Access)> {
     Some((service, access))
 }
 
-/// Whether a request changes something in the ledger.
-pub fn changes_ledger(service: Service, method: &Method) -> bool {
-    service == Service::Transactions && !method.is_safe()
+/// Whether a request changes something in the ledger, be it by way of a decision about a fraud alert.
+pub fn changes_ledger(service: Service, method: &Method, path: &str) -> bool {
+    !method.is_safe() && (service == Service::Transactions || shared::scope::is_review_decision(path))
 }
 
 /// A login at a provider, its end, and one by what a program has got there.

@@ -12,14 +12,14 @@ usage: rotate.sh DIRECTORY signing-key publish | sign | retire | replace
        rotate.sh DIRECTORY field-keys publish | retire
        rotate.sh DIRECTORY checkpoint-key replace
        rotate.sh DIRECTORY webhook-keys publish | sign | retire
-       rotate.sh DIRECTORY origin-keys replace
+       rotate.sh DIRECTORY origin-keys publish | retire
        rotate.sh DIRECTORY database-login SERVICE
        rotate.sh DIRECTORY migration-password SERVICE
 
   publish   makes a new secret that everybody accepts and nobody uses
   sign      uses the new one, accepts both
   retire    ends the old one
-  replace   all at once: of checkpoints and origins that is enough; of a signing key that leaked, everybody's access token ends
+  replace   all at once: of checkpoints that is enough; of a signing key that leaked, everybody's access token ends
 USAGE
     exit 2
 }
@@ -156,13 +156,24 @@ webhook_keys() { # step
     esac
 }
 
-# What was hashed under the old key is only not recognised any more.
+# The first hashes; under the second what is on the lists is still found.
 origin_keys() { # step
-    local file=$directory/ml-service/ORIGIN_KEYS keys key
-    [[ $1 == replace ]] || usage
+    local file=$directory/ml-service/ORIGIN_KEYS keys first key
     keys=$(<"$file")
-    key=$(openssl rand -base64 32)
-    write "$file" "$((${keys%%:*} + 1)):$key"
+    first=${keys%%,*}
+    case $1 in
+    publish)
+        # One that has two was done before the step was broken off.
+        [[ $keys != *,* ]] || return 0
+        key=$(openssl rand -base64 32)
+        write "$file" "$((${first%%:*} + 1)):$key,$keys"
+        ;;
+    retire)
+        [[ $keys == *,* ]] || die "there is no old key"
+        write "$file" "$first"
+        ;;
+    *) usage ;;
+    esac
 }
 
 # The same URL for another user with another password.

@@ -13,7 +13,7 @@ use crate::state::State;
 /// Who works with rules, lists and alerts.
 pub const STAFF: [Role; 2] = [Role::Compliance, Role::Admin];
 /// Who takes over what was escalated.
-pub const SENIORS: [Role; 2] = [Role::Admin, Role::Superadmin];
+pub const SENIORS: [Role; 1] = [Role::Admin];
 
 /// 1 to 500 characters, for people to read later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

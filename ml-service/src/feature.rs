@@ -182,6 +182,20 @@ pub fn observe(event: &Event, states: &mut States) {
 
 /// Counts in what became known about an event. The engine never sees a label before somebody has given it.
 pub fn label(event: &Event, fraud: bool, states: &mut States) {
+    each_label_record(event, states, |record, is_ordinary| {
+        record.add(event.at, fraud, is_ordinary);
+    });
+}
+
+/// Counts in that an event was the opposite of what was said of it before, when it was known to have happened at `before_at`.
+pub fn relabel(event: &Event, fraud: bool, before_at: i64, states: &mut States) {
+    each_label_record(event, states, |record, is_ordinary| {
+        record.add(event.at, fraud, is_ordinary);
+        record.take_back(before_at, !fraud);
+    });
+}
+
+fn each_label_record(event: &Event, states: &mut States, change: impl Fn(&mut LabelRecord, bool)) {
     let usual = states
         .profile(&Entity::Account(event.account))
         .and_then(Profile::usual_amount);
@@ -191,7 +205,7 @@ pub fn label(event: &Event, fraud: bool, states: &mut States) {
         .filter(|entity| !matches!(entity, Entity::Pair(..)))
     {
         if let Some(profile) = states.profile_mut(entity, event.at) {
-            profile.labels.add(event.at, fraud, is_ordinary);
+            change(&mut profile.labels, is_ordinary);
         }
     }
 }

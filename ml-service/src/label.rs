@@ -1,4 +1,5 @@
-//! Labels: whether a transfer was fraud, as people come to know it. They are never changed: a later one counts instead.
+//! Labels: whether a transfer was fraud, as people come to know it. They are never changed: a later one counts instead, and what
+//! was learnt from the one before is taken back.
 //!
 //! A label is learnt when it arrives, by the server's clock and in the order of the log's positions, so nobody can make a
 //! model look as if it had known earlier.
@@ -28,6 +29,11 @@ pub enum LabelSource {
 impl LabelSource {
     pub const ALL: [Self; 4] = [Self::Decision, Self::Dispute, Self::Partner, Self::Analyst];
 
+    /// Whether somebody of ours stands behind it.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Decision | Self::Analyst)
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             Self::Decision => "decision",
@@ -53,8 +59,12 @@ pub enum Labelled {
     Added,
     /// The newest label says the same.
     Unchanged,
-    /// Nothing is known of such a transfer.
+    /// Nothing is known of such a transfer; of a partner also: they are no party to it.
     UnknownTransfer,
+    /// It is the labeller's own, so somebody else judges it.
+    OwnTransfer,
+    /// A partner's word does not change what somebody of ours has found.
+    Overruled,
 }
 
 /// A label, as it was given.

@@ -1,6 +1,7 @@
 //! `ml-service`: how suspicious is a transfer? `transactions-service` asks before it posts a batch ([`score`]) and tells
 //! afterwards what became of it ([`fact`]), which is kept ([`transfer_log`]) and from which each account's habits are learnt
-//! ([`account_state`]). The decision is made by rules that an operator can change while it runs ([`rule`]).
+//! ([`account_state`]). Lists ([`list`]) decide first, then rules that people can change while it runs ([`rule`]) and a model with
+//! what its actions cost ([`registered_model`]).
 //!
 //! What a model sees of a payment is computed in [`feature`]; models are made and looked at by the commands of [`offline`].
 //!
@@ -38,6 +39,7 @@ pub mod rule;
 pub mod rule_proposal;
 pub mod schema;
 pub mod score;
+pub mod slot;
 pub mod state;
 pub mod tabular_file;
 mod telemetry;
@@ -55,8 +57,7 @@ use shared::clients::transactions::{self, TransactionsClient};
 use shared::config::Env;
 use shared::process::Command;
 use shared::server::{Readiness, Server};
-use shared::{Amount, ApiError, Db, HttpClient, ServiceTokens};
-use tokio::sync::Semaphore;
+use shared::{ApiError, Db, HttpClient, ServiceTokens};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -65,6 +66,7 @@ use registered_model::shadow::{self, ShadowQueue};
 use risk::model::RiskModel;
 use rule::book::RuleBook;
 use score::latency::RecentLatency;
+use slot::Slots;
 use state::State;
 
 /// The schema that this service owns.
@@ -149,7 +151,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         origin_key: config.origin_key,
         ledger: TransactionsClient::new(ledger),
         balances: TransactionsClient::new(balances),
-        insight_slots: Semaphore::new(insight::reading::SLOTS),
+        insight_slots: Slots::new(insight::reading::SLOTS),
+        staff_slots: Slots::new(1),
         risk,
     });
     let clock = config.clock;
@@ -201,12 +204,4 @@ fn json_config() -> web::JsonConfig {
     web::JsonConfig::default()
         .limit(MAX_BODY_BYTES)
         .error_handler(|error, _| ApiError::bad_request("invalid_body", error.to_string()).into())
-}
-
-/// Amounts between services are plain integers; here they have to be positive and within bounds.
-fn require_amounts(mut amounts: impl Iterator<Item = i64>) -> Result<(), ApiError> {
-    match amounts.find_map(|amount| Amount::try_from(amount).err()) {
-        Some(error) => Err(ApiError::bad_request("invalid_amount", error.to_string())),
-        None => Ok(()),
-    }
 }

@@ -11,7 +11,7 @@ pub mod queries;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::clients::ml::{Decision, Reason};
-use shared::id::{AccountId, ListEntryId, TransferId, UserId};
+use shared::id::{AccountId, ListEntryId, UserId};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -43,7 +43,7 @@ pub enum SubjectKind {
     Account,
     /// An account that is paid.
     Counterparty,
-    /// Somebody who pays or is paid, by whatever account.
+    /// On `allow` and `block`, somebody who asks for payments; on `watch`, somebody who pays or is paid. By whatever account.
     Holder,
     /// What a payment is asked for with.
     Device,
@@ -77,7 +77,6 @@ pub type Subject = (SubjectKind, Uuid);
 /// An entry that applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Match {
-    pub entry_id: ListEntryId,
     pub list: List,
     pub subject: Subject,
     pub reason: String,
@@ -86,7 +85,7 @@ pub struct Match {
 impl Match {
     fn explained(&self) -> Reason {
         Reason {
-            code: format!("{}_list", self.list.name()),
+            code: code(self.list),
             detail: format!(
                 "the {} is on the {} list: {}",
                 self.subject.0.name(),
@@ -96,6 +95,16 @@ impl Match {
             points: 0,
         }
     }
+}
+
+/// Whether it is the word of a list that decided.
+pub fn is_reason(reason: &Reason) -> bool {
+    let deciding = [List::Allow, List::Block];
+    deciding.iter().any(|list| reason.code == code(*list))
+}
+
+fn code(list: List) -> String {
+    format!("{}_list", list.name())
 }
 
 /// What the lists say about a transfer, whatever rules and model say, and why.
@@ -136,20 +145,12 @@ pub fn shown_subject((kind, subject): Subject) -> Option<String> {
     }
 }
 
-/// What the lists are asked about one transfer.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    pub transfer_id: TransferId,
-    pub subjects: Vec<Subject>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn matched(list: List) -> Match {
         Match {
-            entry_id: ListEntryId::new(),
             list,
             subject: (SubjectKind::Counterparty, Uuid::from_u128(7)),
             reason: "a mule".to_owned(),

@@ -1,12 +1,12 @@
 //! Where a request came from, as it is kept: 128 bits of a keyed hash, so that the database alone tells which requests came
 //! from one device or address, and not from which.
 //!
-//! The key that is listed first hashes. After it was replaced every device and address is a new one, which the model notices
-//! for a while; nothing else depends on it.
+//! The key that is listed first hashes. After it was replaced every device and address is a new one to the model, for a while. On the
+//! lists those that were hashed before are found under the keys that follow, until those are retired.
 
 use std::net::IpAddr;
 
-use shared::field_key::Column;
+use shared::field_key::{Column, KeyNumber};
 use shared::{ApiError, FieldKeys, Origin};
 use uuid::Uuid;
 
@@ -25,18 +25,27 @@ pub struct OriginKey(pub FieldKeys);
 
 impl OriginKey {
     pub fn hash(&self, origin: &Origin) -> Result<HashedOrigin, ApiError> {
+        self.hash_under(self.0.first_blind_index_key()?, origin)
+    }
+
+    /// Under the keys that were first before.
+    pub fn former_hashes(&self, origin: &Origin) -> Result<Vec<HashedOrigin>, ApiError> {
+        let former = self.0.blind_index_keys().skip(1);
+        former.map(|key| self.hash_under(key, origin)).collect()
+    }
+
+    fn hash_under(&self, key: KeyNumber, origin: &Origin) -> Result<HashedOrigin, ApiError> {
         let device = origin.device.as_deref();
         Ok(HashedOrigin {
-            device: device.map(|device| self.of(DEVICE, device)).transpose()?,
+            device: device.map(|device| self.of(key, DEVICE, device)).transpose()?,
             address: origin
                 .address
-                .map(|address| self.of(ADDRESS, &network(address)))
+                .map(|address| self.of(key, ADDRESS, &network(address)))
                 .transpose()?,
         })
     }
 
-    fn of(&self, column: Column, text: &str) -> Result<Uuid, ApiError> {
-        let key = self.0.first_blind_index_key()?;
+    fn of(&self, key: KeyNumber, column: Column, text: &str) -> Result<Uuid, ApiError> {
         let hash = self.0.blind_index(key, column, text)?;
         let bits = hash.first_chunk::<16>().copied().unwrap_or_default();
         Ok(Uuid::from_bytes(bits))
@@ -80,6 +89,11 @@ mod tests {
         assert_eq!(
             key(&first_counts).hash(&origin("phone", "192.0.2.7")).unwrap(),
             known
+        );
+        let replaced = key(&format!("{OTHER},{KEY}"));
+        assert_eq!(
+            replaced.former_hashes(&origin("phone", "192.0.2.7")).unwrap(),
+            [known]
         );
         let other = key(OTHER).hash(&origin("phone", "192.0.2.7")).unwrap();
         assert!(other.device != known.device && other.address != known.address);

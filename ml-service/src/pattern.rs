@@ -39,6 +39,8 @@ pub struct Movement {
     pub currency: Currency,
     /// Unix seconds.
     pub at: i64,
+    /// Whether it comes from outside or goes there, by an account that is no customer's.
+    pub crosses_edge: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -103,6 +105,11 @@ impl Parameters {
 
     pub fn is_looked_at(&self, movement: &Movement) -> bool {
         movement.amount >= minor(self.min_amount, movement.currency)
+    }
+
+    /// In minor units: what is less is looked at in no currency.
+    pub fn least_amount(&self) -> i64 {
+        i64::from(self.min_amount).saturating_mul(100)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The fraud rules, and the policy that turns their points into a decision. Rules are data: an operator changes them in
-//! the database and running services follow within seconds. Each kind of rule is code, here, with typed parameters.
+//! The fraud rules, and the policy that turns their points into a decision. Rules are data: people propose and activate them
+//! (`rule_proposal`) and running services follow within seconds. Each kind of rule is code, here, with typed parameters.
 //!
 //! Volume alone is never suspicious, a busy merchant is not a thief; what every rule asks is whether the *amount* is
 //! unusual for this account. All arithmetic is on integers. Amounts in parameters are whole major units; a currency
@@ -229,6 +229,14 @@ impl Condition {
             Self::Expression(it) => it.finding(evidence),
         }
     }
+
+    /// The same without the words, which take longer.
+    fn holds(&self, evidence: &Evidence<'_>) -> bool {
+        match self {
+            Self::Expression(it) => it.holds(evidence),
+            _ => self.finding(evidence).is_some(),
+        }
+    }
 }
 
 impl Policy {
@@ -267,7 +275,7 @@ impl Rule {
     }
 
     /// What it demands by itself.
-    fn action(&self) -> Option<Decision> {
+    pub fn action(&self) -> Option<Decision> {
         match &self.condition {
             Condition::Expression(rule) => rule.action,
             _ => None,
@@ -313,7 +321,7 @@ impl RuleSet {
 
     /// The codes of the proposals that would apply.
     pub fn shadow_hits(&self, evidence: &Evidence<'_>) -> Vec<&str> {
-        let hits = self.shadow.iter().filter(|rule| rule.reason(evidence).is_some());
+        let hits = self.shadow.iter().filter(|rule| rule.condition.holds(evidence));
         hits.map(|rule| rule.code.as_str()).collect()
     }
 }

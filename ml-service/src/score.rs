@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 use shared::clients::ml::{Score, ScoreRequest};
 use shared::id::AccountId;
+use uuid::Uuid;
 
 use crate::account_state::AccountState;
 use crate::list::{self, Match, Subject, SubjectKind};
@@ -24,8 +25,33 @@ pub fn score_batch(
     states: &HashMap<AccountId, AccountState>,
     rules: &RuleSet,
 ) -> Vec<Score> {
+    let mut scores = Vec::with_capacity(transfers.len());
+    each_evidence(transfers, states, |evidence| {
+        scores.push(score_transfer(evidence, rules))
+    });
+    scores
+}
+
+/// Counts to which of `transfers` the rules in the shadow would apply.
+pub fn count_shadow_hits(
+    transfers: &[ScoreRequest],
+    states: &HashMap<AccountId, AccountState>,
+    rules: &RuleSet,
+) {
+    each_evidence(transfers, states, |evidence| {
+        for code in rules.shadow_hits(evidence) {
+            metrics::counter!("fraud_shadow_rule_hits_total", "code" => code.to_owned()).increment(1);
+        }
+    });
+}
+
+fn each_evidence(
+    transfers: &[ScoreRequest],
+    states: &HashMap<AccountId, AccountState>,
+    mut visit: impl FnMut(&Evidence<'_>),
+) {
     let mut earlier: HashMap<AccountId, i64> = HashMap::new();
-    let score = |transfer: &ScoreRequest| {
+    for transfer in transfers {
         let state = states.get(&transfer.debit_account_id);
         let earlier = earlier.entry(transfer.debit_account_id).or_default();
         let posted = state.map_or(0, |state| state.count_in_hour_before(transfer.requested_at));
@@ -36,9 +62,8 @@ pub fn score_batch(
             origin_known: transfer.origin.is_some(),
         };
         *earlier += 1;
-        score_transfer(&evidence, rules)
-    };
-    transfers.iter().map(score).collect()
+        visit(&evidence);
+    }
 }
 
 fn score_transfer(evidence: &Evidence<'_>, rules: &RuleSet) -> Score {
@@ -49,9 +74,6 @@ fn score_transfer(evidence: &Evidence<'_>, rules: &RuleSet) -> Score {
         .fold(0_u16, |sum, reason| sum.saturating_add(reason.points));
     let score = points.min(MAX_SCORE);
     let decision = findings.decide(rules.policy.decide(score));
-    for code in rules.shadow_hits(evidence) {
-        metrics::counter!("fraud_shadow_rule_hits_total", "code" => code.to_owned()).increment(1);
-    }
     Score {
         transfer_id: evidence.transfer.transfer_id,
         score: rules.policy.within(decision, score),
@@ -60,17 +82,37 @@ fn score_transfer(evidence: &Evidence<'_>, rules: &RuleSet) -> Score {
     }
 }
 
-/// What the lists are asked about a transfer.
-pub fn subjects(transfer: &ScoreRequest, origin: HashedOrigin) -> Vec<Subject> {
-    let known = [
+/// What the lists are asked about a transfer, of which the origin may be listed under the hash of any key.
+pub fn subjects(transfer: &ScoreRequest, origins: impl IntoIterator<Item = HashedOrigin>) -> Vec<Subject> {
+    let parties = [
         (SubjectKind::Account, Some(transfer.debit_account_id.uuid())),
         (SubjectKind::Counterparty, Some(transfer.credit_account_id.uuid())),
         (SubjectKind::Holder, transfer.initiated_by.map(|user| user.uuid())),
-        (SubjectKind::Device, origin.device),
-        (SubjectKind::Address, origin.address),
     ];
-    let known = known.into_iter().filter_map(|(kind, id)| id.map(|id| (kind, id)));
-    known.collect()
+    let origins = origins.into_iter().flat_map(|origin| {
+        [
+            (SubjectKind::Device, origin.device),
+            (SubjectKind::Address, origin.address),
+        ]
+    });
+    let known = parties.into_iter().chain(origins);
+    known.filter_map(|(kind, id)| id.map(|id| (kind, id))).collect()
+}
+
+/// The hashes of an origin that are listed under a key of before, each with the one of now.
+pub fn listed_before(
+    origin: HashedOrigin,
+    former: &[HashedOrigin],
+    listed: &HashMap<Subject, Vec<Match>>,
+) -> Vec<(Subject, Uuid)> {
+    let pairs = former.iter().flat_map(|former| {
+        [
+            (SubjectKind::Device, former.device, origin.device),
+            (SubjectKind::Address, former.address, origin.address),
+        ]
+    });
+    let known = pairs.filter_map(|(kind, former, now)| Some(((kind, former?), now?)));
+    known.filter(|(former, _)| listed.contains_key(former)).collect()
 }
 
 /// Lists decide before everything else.

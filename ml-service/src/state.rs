@@ -1,8 +1,7 @@
-//! What handlers work with.
+//! The state of the service, which handlers share.
 
 use shared::clients::transactions::TransactionsClient;
 use shared::{Clock, Db};
-use tokio::sync::Semaphore;
 
 use crate::origin::OriginKey;
 use crate::registered_model::book::ModelBook;
@@ -10,6 +9,7 @@ use crate::registered_model::shadow::ShadowQueue;
 use crate::risk::model::RiskModel;
 use crate::rule::book::RuleBook;
 use crate::score::latency::RecentLatency;
+use crate::slot::Slots;
 
 /// What handlers work with.
 pub struct State {
@@ -25,6 +25,8 @@ pub struct State {
     /// Asked for balances in this service's own name.
     pub balances: TransactionsClient,
     /// How many insights may still be computed at a time.
-    pub insight_slots: Semaphore,
+    pub insight_slots: Slots,
+    /// The same of what staff has computed: tests of rules, comparisons of models.
+    pub staff_slots: Slots,
     pub risk: RiskModel,
 }

@@ -28,6 +28,10 @@ pub fn start() {
         "fraud_shadow_dropped_total",
         "Transfers that no shadow scored because too many waited",
     );
+    telemetry::counter(
+        "fraud_cycle_searches_cut_total",
+        "Searches for circles that could not follow everybody",
+    );
     describe_gauge!(
         "fraud_models_unreadable",
         "Models of the registry that are to be used and cannot be read"

@@ -83,7 +83,13 @@ pub fn require_order(request: &HttpRequest) -> Result<(), ApiError> {
 
 /// Whether a request to this path, if it changes something, moves money.
 pub fn moves_money(path: &str) -> bool {
-    MONEY.iter().any(|prefix| is_below(path, prefix))
+    MONEY.iter().any(|prefix| is_below(path, prefix)) || is_review_decision(path)
+}
+
+/// Whether it decides a fraud alert, upon which the ledger pays held money or gives it back.
+pub fn is_review_decision(path: &str) -> bool {
+    path.strip_prefix("/api/v1/fraud/alerts/")
+        .is_some_and(|rest| rest.split_once('/').is_some_and(|(_, verb)| verb == "decide"))
 }
 
 fn is_below(path: &str, prefix: &str) -> bool {
@@ -133,6 +139,8 @@ mod tests {
                 Some(Money),
             ),
             (Method::POST, "/api/v1/transfersx", Some(Write)),
+            (Method::POST, "/api/v1/fraud/alerts/alert_1/decide", Some(Money)),
+            (Method::POST, "/api/v1/fraud/alerts/alert_1/claim", Some(Write)),
             (Method::GET, "/api/v1/auth/me", None),
             (Method::POST, "/api/v1/auth/password/change", None),
         ] {

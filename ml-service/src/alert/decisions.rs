@@ -1,9 +1,10 @@
 //! Deciding an alert. Of a review the decision is first written down (`deciding`), then the ledger is asked to carry it out with
 //! the analyst's own token, and what it answers closes the alert or takes the decision back. Whoever is killed in between leaves an
 //! alert that is `deciding`: the same request again finds the ledger's first answer, for it has the same key, and the fact that the
-//! ledger tells of closes the alert without anybody.
+//! ledger tells of closes the alert without anybody. Whoever is a party to what an alert shows decides nothing about it.
 
 use actix_web::{HttpRequest, post, web};
+use chrono::{DateTime, Duration, Utc};
 use diesel_async::AsyncPgConnection;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -22,6 +23,17 @@ use super::{Action, AlertKind, AlertRecord, AlertStatus, ReviewOutcome, handlers
 use crate::analyst::{Reason, STAFF};
 use crate::label::{self, LabelSource, NewLabel};
 use crate::state::State;
+use crate::transfer_log;
+
+/// A decision that the ledger has not carried out by then is an admin's to take back.
+const STUCK_AFTER: Duration = Duration::minutes(10);
+
+/// Why the ledger may forbid it.
+const REFUSALS: [&str; 3] = [
+    "separation_of_duties",
+    "insufficient_scope",
+    "transfer_not_authorized",
+];
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -33,8 +45,8 @@ pub struct DecideAlert {
     reason: Reason,
 }
 
-/// Decide an alert that you have claimed. Of a review the ledger releases or refuses the held money, if you are no party to the
-/// transfer; repeating the request is safe. For `compliance` and `admin`.
+/// Decide an alert that you have claimed and are no party to. Of a review the ledger releases or refuses the held money; repeating
+/// the request is safe. For `compliance` and `admin`.
 #[utoipa::path(
     tag = "fraud",
     responses(
@@ -68,7 +80,7 @@ pub async fn decide_alert(
     };
     if alert.status()? == AlertStatus::Deciding {
         let token = bearer_token(&request).unwrap_or_default();
-        let key = format!("alert-{}-{}", id.uuid(), outcome.name());
+        let key = key_of(&alert, outcome)?;
         let release = outcome == ReviewOutcome::Release;
         let answer = state.ledger.decide_review(transfer_id, release, token, key).await;
         if let Err(error) = answer {
@@ -78,6 +90,33 @@ pub async fn decide_alert(
     }
     let mut conn = state.db.connection().await?;
     Ok(web::Json(handlers::record(&mut conn, &state, id).await?))
+}
+
+/// Names the decision at the ledger, which answers a key that it knows as it did before, refusals too. So the same decision has the
+/// same key, and one that is made anew after a refusal another.
+fn key_of(alert: &AlertRow, outcome: ReviewOutcome) -> Result<String, ApiError> {
+    let decision = alert.required_decision()?;
+    let decided_at = decision.decided_at.timestamp_micros();
+    Ok(format!(
+        "alert-{}-{}-{decided_at}",
+        alert.id.uuid(),
+        outcome.name()
+    ))
+}
+
+/// Refuses whoever the alert is about, or is a party to what it shows.
+pub async fn require_no_party(
+    conn: &mut AsyncPgConnection,
+    alert: &AlertRow,
+    user: UserId,
+) -> Result<(), ApiError> {
+    let is_party = alert.holder_id == Some(user)
+        || transfer_log::queries::is_party(conn, user, &alert.shown_transfers()).await?;
+    if is_party {
+        let detail = "You are a party to what it is about. Somebody else decides it.";
+        return Err(ApiError::forbidden("separation_of_duties", detail).denied(Denial::Forbidden));
+    }
+    Ok(())
 }
 
 /// Writes the decision down, or finds it written. What holds no money is closed by that.
@@ -105,6 +144,7 @@ async fn write_down(
         return Ok(alert);
     }
     handlers::require_claimed(&alert, user)?;
+    require_no_party(conn, &alert, user).await?;
     let reason = body.reason.as_str();
     let decided = queries::decide(conn, &alert, body.outcome, body.fraud, reason, user).await?;
     let line = Line::of(alert.case_id, Action::Deciding).alert(id).by(user);
@@ -166,9 +206,7 @@ pub async fn done_at_the_ledger(
 
 /// Closes a decided alert. What was decided of one transfer is a label, in the same transaction.
 async fn close(conn: &mut AsyncPgConnection, alert: &AlertRow) -> Result<AlertRow, ApiError> {
-    let decision = alert
-        .decision()
-        .ok_or_else(|| ApiError::internal(anyhow::anyhow!("{} is closed undecided", alert.id)))?;
+    let decision = alert.required_decision()?;
     if let Some(transfer_id) = alert.transfer_id {
         let label = NewLabel {
             transfer_id,
@@ -187,6 +225,28 @@ async fn close(conn: &mut AsyncPgConnection, alert: &AlertRow) -> Result<AlertRo
         None => "dismissed",
     };
     Ok(queries::close(conn, alert, Some(decision.decided_by), text).await?)
+}
+
+/// Takes a decision back that the ledger has not carried out for long, since whoever made it may never repeat it, and refuses an alert
+/// that is decided otherwise. Should the ledger have done it after all, its fact closes the alert.
+pub async fn take_stuck_one_back(
+    conn: &mut AsyncPgConnection,
+    alert: &AlertRow,
+    now: DateTime<Utc>,
+) -> Result<(), ApiError> {
+    let is_stuck = match alert.decision() {
+        Some(decision) => {
+            alert.status()? == AlertStatus::Deciding && decision.decided_at + STUCK_AFTER <= now
+        }
+        None => false,
+    };
+    if !is_stuck {
+        return handlers::require_undecided(alert);
+    }
+    queries::withdraw_decision(conn, alert.id).await?;
+    let line = Line::of(alert.case_id, Action::DecisionWithdrawn).alert(alert.id);
+    history::write(conn, &line.text("the ledger did not carry it out in time")).await?;
+    Ok(())
 }
 
 /// What the analyst hears when the ledger did not carry it out. A definite refusal gives the alert back; without an answer the
@@ -214,10 +274,11 @@ async fn refused(state: &State, id: AlertId, error: CallError) -> ApiError {
             "decided_at_the_ledger",
             "Somebody has decided the transfer at the ledger. The alert closes as soon as the ledger tells how.",
         ),
-        (Ok(()), 403) if code == "separation_of_duties" => {
-            ApiError::forbidden("separation_of_duties", detail).denied(Denial::Forbidden)
+        (Ok(()), 401) => ApiError::unauthorized("token_expired", detail),
+        (Ok(()), 403) => {
+            let known = REFUSALS.into_iter().find(|known| *known == code);
+            ApiError::forbidden(known.unwrap_or("role_required"), detail).denied(Denial::Forbidden)
         }
-        (Ok(()), 403) => ApiError::forbidden("role_required", detail).denied(Denial::Forbidden),
         (Ok(()), _) => error.into(),
     }
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::history::{self, HistoryEntry, Line};
 use super::queries::{self, AlertRow, Assignee};
-use super::{Action, AlertRecord, AlertStatus};
+use super::{Action, AlertRecord, AlertStatus, decisions};
 use crate::analyst::{Note, Reason, SENIORS, STAFF};
 use crate::state::State;
 
@@ -158,12 +158,12 @@ pub async fn get_alert(
 }
 
 /// Take an alert, so that nobody else does. Of several who try, one gets it; who has it gets it again. What was escalated goes
-/// to `admin` and `superadmin` only. For `compliance` and `admin`.
+/// to `admin` only. For `compliance` and `admin`.
 #[utoipa::path(
     tag = "fraud",
     responses(
         (status = 200, description = "Yours", body = AlertRecord),
-        (status = 403, description = "`role_required`, `escalated`", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`role_required`, `escalated`, `separation_of_duties`: it is about you", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`claimed_by_another`, `alert_closed`", body = Problem, content_type = "application/problem+json"),
         AuthErrors, CommonErrors,
@@ -192,6 +192,7 @@ pub async fn claim_alert(
             if alert.claimed_by == Some(user) {
                 return Ok(alert);
             }
+            decisions::require_no_party(conn, &alert, user).await?;
             let claimed = queries::claim(conn, id, user).await?;
             let claimed = claimed.ok_or_else(another_has_it)?;
             history::write(
@@ -205,7 +206,8 @@ pub async fn claim_alert(
     Ok(web::Json(row.into_record(state.clock.now())?))
 }
 
-/// Give an alert back to the queue. For whoever has claimed it, or for `admin`.
+/// Give an alert back to the queue. For whoever has claimed it, or for `admin`, who also takes a decision back that the ledger has
+/// not carried out within ten minutes.
 #[utoipa::path(
     tag = "fraud",
     responses(
@@ -229,10 +231,9 @@ pub async fn release_alert(
         .db
         .transaction("release_alert", async |conn| {
             let alert = queries::lock(conn, id).await?;
-            if alert.claimed_by == Some(user) || !principal.has_any(&SENIORS) {
-                require_claimed(&alert, user)?;
-            } else {
-                require_undecided(&alert)?;
+            match principal.has_any(&SENIORS) {
+                true => decisions::take_stuck_one_back(conn, &alert, state.clock.now()).await?,
+                false => require_claimed(&alert, user)?,
             }
             if alert.status()? == AlertStatus::Open {
                 return Err(not_claimed());
@@ -249,7 +250,7 @@ pub async fn release_alert(
     Ok(web::Json(row.into_record(state.clock.now())?))
 }
 
-/// Hand an alert to somebody senior: it goes back to the queue, from which only `admin` and `superadmin` take it. For whoever
+/// Hand an alert to somebody senior: it goes back to the queue, from which only `admin` takes it. For whoever
 /// has claimed it.
 #[utoipa::path(
     tag = "fraud",
@@ -356,7 +357,7 @@ pub fn require_claimed(alert: &AlertRow, user: UserId) -> Result<(), ApiError> {
     }
 }
 
-fn require_undecided(alert: &AlertRow) -> Result<(), ApiError> {
+pub fn require_undecided(alert: &AlertRow) -> Result<(), ApiError> {
     match alert.status()? {
         AlertStatus::Open | AlertStatus::Claimed => Ok(()),
         AlertStatus::Deciding => Err(ApiError::conflict(

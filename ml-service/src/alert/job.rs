@@ -124,7 +124,8 @@ async fn react(conn: &mut AsyncPgConnection, facts: &[LoggedTransfer]) -> Result
 
 fn review_of(fact: &LoggedTransfer, score: Option<&Score>) -> NewAlert {
     let reasons = score.map_or(&[][..], |score| &score.reasons);
-    let details: Vec<&str> = reasons.iter().map(|reason| reason.detail.as_str()).collect();
+    let details = reasons.iter().map(|reason| reason.detail.as_str());
+    let details: Vec<&str> = details.filter(|detail| !detail.trim().is_empty()).collect();
     let sentence = match fact.code.as_deref() {
         Some("reversal") => "undoes another transfer, which two people decide".to_owned(),
         _ if !details.is_empty() => details.join("; "),

@@ -1,5 +1,5 @@
-//! Alerts and their cases. Each change of an alert says in its WHERE what the alert has to be for it, so of two
-//! who want the same one gets it, and writes a line of the history in the same transaction.
+//! Alerts and their cases. Each change of an alert says in its WHERE what the alert has to be for it, so of two who want the same
+//! one gets it. Who opens or closes one writes the line of the history here; what people do is written where they do it.
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::now;
@@ -23,7 +23,7 @@ pub struct AlertRow {
     severity: String,
     status: String,
     pub account_id: AccountId,
-    holder_id: Option<UserId>,
+    pub holder_id: Option<UserId>,
     pub transfer_id: Option<TransferId>,
     sentence: String,
     transfer_ids: Vec<Option<TransferId>>,
@@ -70,6 +70,16 @@ impl AlertRow {
             decided_by: self.decided_by?,
             decided_at: self.decided_at?,
         })
+    }
+
+    /// Of one that is known to be decided.
+    pub fn required_decision(&self) -> Result<AlertDecision, ApiError> {
+        let undecided = || ApiError::internal(anyhow::anyhow!("{} is undecided", self.id));
+        self.decision().ok_or_else(undecided)
+    }
+
+    pub fn shown_transfers(&self) -> Vec<TransferId> {
+        self.transfer_ids.iter().copied().flatten().collect()
     }
 
     pub fn into_record(self, at: DateTime<Utc>) -> Result<AlertRecord, ApiError> {
@@ -273,9 +283,12 @@ pub async fn claim(conn: &mut AsyncPgConnection, id: AlertId, by: UserId) -> Que
         .optional()
 }
 
-/// Gives it back, and if it is escalated, to seniors only. Of a locked one.
+/// Gives a claimed one back, and if it is escalated, to seniors only.
 pub async fn release(conn: &mut AsyncPgConnection, id: AlertId) -> QueryResult<AlertRow> {
-    diesel::update(alerts::table.find(id))
+    let claimed = alerts::table
+        .find(id)
+        .filter(alerts::status.eq(AlertStatus::Claimed.name()));
+    diesel::update(claimed)
         .set((
             alerts::status.eq(AlertStatus::Open.name()),
             alerts::claimed_by.eq(None::<UserId>),
@@ -287,7 +300,10 @@ pub async fn release(conn: &mut AsyncPgConnection, id: AlertId) -> QueryResult<A
 }
 
 pub async fn escalate(conn: &mut AsyncPgConnection, id: AlertId, by: UserId) -> QueryResult<AlertRow> {
-    diesel::update(alerts::table.find(id))
+    let claimed = alerts::table
+        .find(id)
+        .filter(alerts::status.eq(AlertStatus::Claimed.name()));
+    diesel::update(claimed)
         .set((
             alerts::status.eq(AlertStatus::Open.name()),
             alerts::claimed_by.eq(None::<UserId>),
@@ -300,7 +316,7 @@ pub async fn escalate(conn: &mut AsyncPgConnection, id: AlertId, by: UserId) -> 
         .await
 }
 
-/// Writes the decision down; a review is then `deciding` until the ledger has done it, anything else is closed.
+/// Writes the decision about a claimed one down; it is then `deciding` until it is closed.
 pub async fn decide(
     conn: &mut AsyncPgConnection,
     alert: &AlertRow,
@@ -309,7 +325,10 @@ pub async fn decide(
     reason: &str,
     by: UserId,
 ) -> QueryResult<AlertRow> {
-    diesel::update(alerts::table.find(alert.id))
+    let claimed = alerts::table
+        .find(alert.id)
+        .filter(alerts::status.eq(AlertStatus::Claimed.name()));
+    diesel::update(claimed)
         .set((
             alerts::status.eq(AlertStatus::Deciding.name()),
             alerts::outcome.eq(outcome.map(ReviewOutcome::name)),

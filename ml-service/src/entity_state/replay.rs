@@ -8,7 +8,7 @@ use shared::ApiError;
 use shared::id::TransferId;
 
 use super::{event_of_transfer, learn};
-use crate::feature::{States, label};
+use crate::feature::{States, label, relabel};
 use crate::schema::labels;
 use crate::transfer_log::{LoggedTransfer, queries};
 
@@ -36,14 +36,20 @@ pub async fn states_at(conn: &mut AsyncPgConnection, position: i64) -> Result<St
         labelled.into_iter().map(|it| (it.transfer_id, it)).collect();
     given.reverse();
     let mut states = States::default();
+    let mut known: HashMap<TransferId, i64> = HashMap::new();
     let mut learn_labels_before = |position: i64, states: &mut States| {
         while let Some(row) = given.pop_if(|row| row.position < position) {
-            if let Some(transfer) = labelled.get(&row.transfer_id) {
+            let transfer = labelled.get(&row.transfer_id);
+            if let Some(transfer) = transfer.filter(|it| it.kind.is_scored()) {
                 let then = LoggedTransfer {
                     occurred_at: row.occurred_at,
                     ..transfer.clone()
                 };
-                label(&event_of_transfer(&then), row.fraud, states);
+                let event = event_of_transfer(&then);
+                match known.insert(row.transfer_id, event.at) {
+                    None => label(&event, row.fraud, states),
+                    Some(before_at) => relabel(&event, row.fraud, before_at, states),
+                }
             }
         }
     };

@@ -43,6 +43,27 @@ impl LabelRecord {
         }
     }
 
+    /// Counts out a payment of which the opposite was counted in: all but a run that it ended, which is not known any more.
+    pub fn take_back(&mut self, at: i64, fraud: bool) {
+        let newest_at = self.newest_at().unwrap_or(at);
+        for (length, parts) in LENGTHS.into_iter().zip(&mut self.rings) {
+            let age = usize::try_from(parts_between(length, at, newest_at)).unwrap_or(0);
+            if let Some((frauds, known)) = parts.get_mut(age) {
+                *frauds = frauds.saturating_sub(u32::from(fraud));
+                *known = known.saturating_sub(1);
+            }
+        }
+        self.known = self.known.saturating_sub(1);
+        self.frauds = self.frauds.saturating_sub(u32::from(fraud));
+        // The rings stand at the newest of both, so only the older of them may go.
+        if self.frauds == 0 && self.last_genuine_at >= self.last_fraud_at {
+            self.last_fraud_at = None;
+        }
+        if self.frauds == self.known && self.last_fraud_at >= self.last_genuine_at {
+            self.last_genuine_at = None;
+        }
+    }
+
     fn count(&mut self, at: i64, fraud: bool) {
         let newest_at = self.newest_at().unwrap_or(at);
         for (length, parts) in LENGTHS.into_iter().zip(&mut self.rings) {

@@ -197,6 +197,44 @@ fn a_run_of_frauds_begins_and_ends_with_what_is_known() {
 }
 
 #[test]
+fn a_label_that_changes_counts_as_its_last_alone() {
+    let event = payment(0, 1, 2, 100);
+    let labelled = |labels: &[bool]| {
+        let mut states = observed(&[event.clone()]);
+        label(&event, labels[0], &mut states);
+        for fraud in &labels[1..] {
+            relabel(&event, *fraud, event.at, &mut states);
+        }
+        states
+    };
+    assert_eq!(labelled(&[true, false]), labelled(&[false]));
+    assert_eq!(labelled(&[false, true]), labelled(&[true]));
+    let toggled: Vec<bool> = (0..1_001).map(|number| number % 2 == 0).collect();
+    assert_eq!(labelled(&toggled), labelled(&[true]));
+
+    // Others of the payee stay, whichever was made first, and so do the windows in which they count.
+    for (fraud_at, other_at) in [(0, 40 * DAY), (40 * DAY, 0), (3 * DAY, 0)] {
+        let (event, other) = (payment(fraud_at, 1, 2, 100), payment(other_at, 3, 2, 100));
+        let mut corrected = States::default();
+        label(&other, false, &mut corrected);
+        label(&event, true, &mut corrected);
+        relabel(&event, false, event.at, &mut corrected);
+        let mut right = States::default();
+        label(&other, false, &mut right);
+        label(&event, false, &mut right);
+        assert_eq!(corrected, right, "{fraud_at} {other_at}");
+    }
+    // A review that was labelled when it was asked for, and is corrected when it is known to be posted later.
+    let mut corrected = States::default();
+    label(&event, true, &mut corrected);
+    let posted = payment(2 * DAY, 1, 2, 100);
+    relabel(&posted, false, event.at, &mut corrected);
+    let at = payment(2 * DAY, 5, 2, 100);
+    assert_eq!(get(&at, &corrected, "counterparty_risk_7d"), 0.0);
+    assert_eq!(get(&at, &corrected, "counterparty_fraud_run"), 0.0);
+}
+
+#[test]
 fn origins_are_new_once_and_absent_ones_are_unknown() {
     let from = |device| Event {
         device: Some(Key(device)),

@@ -146,9 +146,12 @@ fn due_by_day<'a>(history: &History, live: &[&Series<'a>]) -> Vec<Vec<Due<'a>>> 
     let mut by_day: Vec<Vec<Due<'a>>> = (0..DAYS).map(|_| Vec::new()).collect();
     for series in live {
         let Some(last) = series.last() else { continue };
+        let tomorrow = history.today.succ_opt().unwrap_or(history.today);
         let mut on = series.next_on;
+        // What is late comes yet.
+        let mut due_on = on.max(tomorrow);
         loop {
-            let ahead = (on - history.today).num_days();
+            let ahead = (due_on - history.today).num_days();
             if ahead > i64::from(DAYS) {
                 break;
             }
@@ -162,7 +165,7 @@ fn due_by_day<'a>(history: &History, live: &[&Series<'a>]) -> Vec<Vec<Due<'a>>> 
             if next <= on {
                 break;
             }
-            on = next;
+            (on, due_on) = (next, next);
         }
     }
     by_day
@@ -333,6 +336,29 @@ mod tests {
         assert_eq!(forecast.days.len(), 90);
         assert_eq!(forecast.expected.len(), 6, "{:?}", forecast.expected);
         assert_eq!(forecast.horizons[2].overdraft_basis_points, 0);
+    }
+
+    #[test]
+    fn what_is_late_is_still_to_come() {
+        let mut history = worker();
+        let last = history
+            .movements
+            .iter()
+            .rposition(|it| it.amount == 150_000)
+            .unwrap();
+        history.movements.remove(last);
+        let forecast = forecast(&history, &recurring::series(&history), 100_000).unwrap();
+        let tomorrow = history.today.succ_opt().unwrap();
+        let first = &forecast.expected[0];
+        assert_eq!(
+            (first.on, first.amount),
+            (tomorrow, 150_000),
+            "{:?}",
+            forecast.expected
+        );
+        // The late rent, and those of the next three months.
+        let rents = forecast.expected.iter().filter(|it| it.amount == 150_000).count();
+        assert_eq!(rents, 4, "{:?}", forecast.expected);
     }
 
     #[test]

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 
-use actix_web::web;
 use chrono::TimeDelta;
 use serde::Deserialize;
 use shared::id::UserId;
@@ -43,6 +42,8 @@ pub async fn histories(state: &State, holder: UserId, asked: Asked) -> Result<Ve
     let now = state.clock.now();
     let zone = asked.time_zone.unwrap_or(TimeZone::UTC);
     let since = now - TimeDelta::days(HISTORY_DAYS);
+    // Before the connection: whoever waits holds none.
+    let slot = state.insight_slots.take().await?;
     let mut conn = state.db.connection().await?;
     let mut transfers = transfer_log::queries::of_holder(&mut conn, holder, since, MAX_TRANSFERS).await?;
     let rules = queries::rules(&mut conn, holder).await?;
@@ -50,10 +51,8 @@ pub async fn histories(state: &State, holder: UserId, asked: Asked) -> Result<Ve
     if let Some(currency) = asked.currency {
         transfers.retain(|transfer| transfer.currency == currency);
     }
-    compute(state, move || {
-        logged::histories(holder, zone, now, &transfers, &Categories::new(&rules))
-    })
-    .await
+    slot.compute(move || logged::histories(holder, zone, now, &transfers, &Categories::new(&rules)))
+        .await
 }
 
 /// Computes apart from the threads that answer requests, and not too many at a time.
@@ -61,8 +60,7 @@ pub async fn compute<T: Send + 'static>(
     state: &State,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
-    let _slot = state.insight_slots.acquire().await.map_err(ApiError::internal)?;
-    web::block(work).await.map_err(ApiError::internal)
+    state.insight_slots.take().await?.compute(work).await
 }
 
 /// What the holder can spend, by currency, as the ledger says.

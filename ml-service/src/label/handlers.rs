@@ -1,5 +1,7 @@
 //! Telling which transfers were fraud.
 
+use std::collections::HashSet;
+
 use actix_web::{post, web};
 use serde::{Deserialize, Serialize};
 use shared::id::TransferId;
@@ -40,13 +42,14 @@ pub struct LabelledTransfers {
 /// Tell which transfers were fraud and which were not. For `compliance`, `admin` and `partner`.
 ///
 /// Scoring learns from it at once. A label is never changed: a later one counts instead, and one that says the same again
-/// changes nothing.
+/// changes nothing. Staff labels what they are no party to, a partner what they paid or were paid; what a partner says does not
+/// change what was found here.
 #[utoipa::path(
     tag = "fraud",
     responses(
         (status = 200, description = "What became of each", body = LabelledTransfers),
         (status = 403, description = "`role_required`", body = shared::error::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_labels`: not 1 to 1,000, or a source that is not yours to name", body = shared::error::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_labels`: not 1 to 1,000, a transfer twice, or a source that is not yours to name", body = shared::error::Problem, content_type = "application/problem+json"),
         AuthErrors, BodyErrors, CommonErrors,
     ),
     security(("access_token" = [])),
@@ -61,6 +64,10 @@ pub async fn label_transfers(
     let LabelTransfers { labels, source } = request.into_inner();
     if !(1..=MAX_LABELS).contains(&labels.len()) {
         return Err(invalid_labels(format!("Send 1 to {MAX_LABELS} labels.")));
+    }
+    let mut seen = HashSet::new();
+    if let Some(twice) = labels.iter().find(|label| !seen.insert(label.transfer_id)) {
+        return Err(invalid_labels(format!("{} is there twice.", twice.transfer_id)));
     }
     let source = source_of(&principal, source)?;
     let results = state

@@ -12,7 +12,7 @@ use shared::page::Limit;
 use uuid::Uuid;
 
 use super::{List, ListEntryRecord, Match, Subject, SubjectKind, shown_subject};
-use crate::schema::list_entries;
+use crate::schema::{list_entries, transfers};
 
 #[derive(Debug, HasQuery, Insertable)]
 #[diesel(table_name = list_entries)]
@@ -33,7 +33,7 @@ impl EntryRow {
         list.ok_or_else(|| ApiError::internal(anyhow::anyhow!("list {}", self.list)))
     }
 
-    fn subject(&self) -> Result<Subject, ApiError> {
+    pub fn subject(&self) -> Result<Subject, ApiError> {
         let kind = SubjectKind::ALL
             .into_iter()
             .find(|it| it.name() == self.subject_kind);
@@ -79,7 +79,6 @@ pub async fn matching(
     for row in rows {
         let (list, subject) = (row.list()?, row.subject()?);
         matches.entry(subject).or_default().push(Match {
-            entry_id: row.id,
             list,
             subject,
             reason: row.reason,
@@ -108,6 +107,30 @@ pub async fn list(
         query = query.filter(list_entries::id.lt(after));
     }
     query.load(conn).await
+}
+
+/// Whether it is a user, or what the log knows as theirs: an account, or a device or address that they have paid from.
+pub async fn is_own(
+    conn: &mut AsyncPgConnection,
+    (kind, subject): Subject,
+    user: UserId,
+) -> QueryResult<bool> {
+    let (paid, received) = (
+        transfers::debit_holder_id.eq(user),
+        transfers::credit_holder_id.eq(user),
+    );
+    let found = transfers::table.into_boxed();
+    let found = match kind {
+        SubjectKind::Holder => return Ok(subject == user.uuid()),
+        SubjectKind::Account | SubjectKind::Counterparty => {
+            let paid = paid.and(transfers::debit_account_id.eq(subject));
+            let received = received.and(transfers::credit_account_id.eq(subject));
+            found.filter(paid.or(received))
+        }
+        SubjectKind::Device => found.filter(paid.and(transfers::device.eq(subject))),
+        SubjectKind::Address => found.filter(paid.and(transfers::address.eq(subject))),
+    };
+    diesel::select(diesel::dsl::exists(found)).get_result(conn).await
 }
 
 /// What is to be added. The database says when it is, and refuses one that has expired by then.
@@ -149,6 +172,21 @@ pub async fn insert(
         .get_result(conn)
         .await
         .optional()
+}
+
+/// Keeps the entries about a device or an address under its hash of now, unless those of the same list are there.
+pub async fn rehash(conn: &mut AsyncPgConnection, (kind, former): Subject, hash: Uuid) -> QueryResult<usize> {
+    let entries = |subject: Uuid| {
+        list_entries::table
+            .filter(list_entries::subject.eq(subject))
+            .filter(list_entries::subject_kind.eq(kind.name()))
+            .filter(list_entries::removed_at.is_null())
+    };
+    let there: Vec<String> = entries(hash).select(list_entries::list).load(conn).await?;
+    diesel::update(entries(former).filter(list_entries::list.ne_all(there)))
+        .set(list_entries::subject.eq(hash))
+        .execute(conn)
+        .await
 }
 
 /// Ends it, and tells what it was; `None` when there is none in force.

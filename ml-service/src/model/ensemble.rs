@@ -12,7 +12,7 @@ use shapley::{DEEP, SHALLOW, SHALLOW_DEPTH, Walk};
 /// Of a tree: the root alone is 0. Bounds the stack, and the degree of what is integrated for contributions.
 pub const MAX_DEPTH: usize = 12;
 
-const MAX_NODES: usize = 1 << 20;
+const MAX_NODES: usize = 1 << 16;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -128,6 +128,7 @@ impl Simulation {
                 amount,
                 currency,
                 at: i64::from(transfer.time).saturating_mul(DAY_S),
+                crosses_edge: false,
             });
         }
         movements.sort_by_key(|it| it.at);

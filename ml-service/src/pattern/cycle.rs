@@ -1,4 +1,5 @@
-//! Cycles: money goes from account to account and comes back to where it started, about as much of it.
+//! Cycles: money goes from account to account and comes back to where it started, about as much of it. Only among accounts of
+//! customers: what comes from outside and goes there again by another account would make every payment a circle.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -33,7 +34,10 @@ impl Cycle {
 
 /// Whether `movement` brings money back to where it started: a way from its receiver to its sender, before it.
 pub fn find(movement: &Movement, history: &History, parameters: &Cycle) -> Option<Finding> {
-    if movement.from == movement.to || movement.amount < minor(parameters.min_amount, movement.currency) {
+    if movement.crosses_edge
+        || movement.from == movement.to
+        || movement.amount < minor(parameters.min_amount, movement.currency)
+    {
         return None;
     }
     let mut search = Search {
@@ -86,7 +90,7 @@ impl<'a> Search<'a> {
         let ways_out = history
             .between(account, since, self.closing.at)
             .rev()
-            .filter(|it| it.from == account && it.transfer_id != self.closing.transfer_id)
+            .filter(|it| it.from == account && !it.crosses_edge && it.transfer_id != self.closing.transfer_id)
             .take(MAX_WAYS_OUT);
         for movement in ways_out.collect::<Vec<_>>() {
             self.steps = self.steps.saturating_add(1);

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const FACTS: i64 = 500;
 /// Of one account and side. Who moves more in a window than this is looked at by the newest.
 const MOVEMENTS_OF_EACH: i64 = 200;
-/// How many accounts are followed in search of circles.
+/// How many accounts are followed at each step in search of circles.
 const MAX_ACCOUNTS: usize = 500;
 
 /// Follows the log until `shutdown`.
@@ -83,6 +83,9 @@ fn movement_of(fact: &LoggedTransfer) -> Movement {
         amount: fact.amount,
         currency: fact.currency,
         at: fact.occurred_at.timestamp(),
+        crosses_edge: matches!(fact.kind, TransferKind::Deposit | TransferKind::Withdrawal)
+            || fact.debit_holder_id.is_none()
+            || fact.credit_holder_id.is_none(),
     }
 }
 
@@ -103,7 +106,8 @@ async fn look(
     let findings = movements
         .iter()
         .flat_map(|(_, movement)| find(movement, &history, parameters));
-    // Through a clearing account goes everybody's money.
+    // Through a clearing account goes everybody's money. Of a circle every account is a customer's, and the one that names it need
+    // not be among those that moved now.
     let customers: BTreeSet<Uuid> = movements
         .iter()
         .flat_map(|(fact, _)| customers_of(fact))
@@ -137,29 +141,36 @@ async fn history_of(
         .flat_map(|(fact, _)| customers_of(fact))
         .collect();
     let accounts: Vec<Uuid> = customers.iter().copied().collect();
+    let least = parameters.least_amount();
     let mut all: Vec<Movement> = movements.iter().map(|(_, movement)| movement.clone()).collect();
     for side in [Side::In, Side::Out] {
-        all.extend(queries::of_accounts(conn, &accounts, side, since, MOVEMENTS_OF_EACH).await?);
+        all.extend(queries::of_accounts(conn, &accounts, side, since, least, MOVEMENTS_OF_EACH).await?);
     }
     let mut known = customers;
-    let mut frontier = ways_on(&all, &known);
+    let mut frontier = ways_on(&all, &mut known);
     for _ in 2..parameters.cycle.max_accounts {
-        if frontier.is_empty() || known.len() >= MAX_ACCOUNTS {
+        if frontier.is_empty() {
             break;
         }
         let of_each = i64::try_from(cycle::MAX_WAYS_OUT).unwrap_or(i64::MAX);
-        let found = queries::of_accounts(conn, &frontier, Side::Out, since, of_each).await?;
-        known.extend(frontier);
-        frontier = ways_on(&found, &known);
+        let found = queries::of_accounts(conn, &frontier, Side::Out, since, least, of_each).await?;
+        frontier = ways_on(&found, &mut known);
         all.extend(found);
     }
     Ok(History::of(all))
 }
 
-/// The accounts that were paid and are not known yet, a bounded number.
-fn ways_on(movements: &[Movement], known: &BTreeSet<Uuid>) -> Vec<Uuid> {
-    let paid: BTreeSet<Uuid> = movements.iter().map(|movement| movement.to).collect();
-    paid.difference(known).copied().take(MAX_ACCOUNTS).collect()
+/// The accounts that a circle may go through next: customers who were paid and are not known yet, a bounded number.
+fn ways_on(movements: &[Movement], known: &mut BTreeSet<Uuid>) -> Vec<Uuid> {
+    let within = movements.iter().filter(|movement| !movement.crosses_edge);
+    let paid: BTreeSet<Uuid> = within.map(|movement| movement.to).collect();
+    let mut unknown: Vec<Uuid> = paid.difference(known).copied().collect();
+    if unknown.len() > MAX_ACCOUNTS {
+        metrics::counter!("fraud_cycle_searches_cut_total").increment(1);
+        unknown.truncate(MAX_ACCOUNTS);
+    }
+    known.extend(&unknown);
+    unknown
 }
 
 async fn raise(conn: &mut AsyncPgConnection, finding: &Finding) -> Result<(), ApiError> {
@@ -180,4 +191,39 @@ async fn raise(conn: &mut AsyncPgConnection, finding: &Finding) -> Result<(), Ap
     };
     open(conn, &alert).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paid(from: u128, to: u128) -> Movement {
+        Movement {
+            transfer_id: Uuid::from_u128((from << 64) | to),
+            from: Uuid::from_u128(from),
+            to: Uuid::from_u128(to),
+            amount: 100_000,
+            currency: "USD".parse().unwrap(),
+            at: 0,
+            crosses_edge: false,
+        }
+    }
+
+    #[test]
+    fn money_is_followed_however_many_customers_have_moved() {
+        let page: Vec<Movement> = (0..600)
+            .map(|customer| paid(customer, 10_000 + customer))
+            .collect();
+        let mut known = page.iter().map(|movement| movement.from).collect();
+        let first = ways_on(&page, &mut known);
+        assert_eq!(first.len(), MAX_ACCOUNTS);
+        let next: Vec<Movement> = (0..9).map(|to| paid(10_000, 20_000 + to)).collect();
+        assert_eq!(ways_on(&next, &mut known).len(), 9);
+        assert_eq!(ways_on(&next, &mut known).len(), 0, "they are known now");
+        let out = Movement {
+            crosses_edge: true,
+            ..paid(1, 30_000)
+        };
+        assert_eq!(ways_on(&[out], &mut known).len(), 0);
+    }
 }

@@ -4,7 +4,7 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use shared::Currency;
 use shared::id::UserId;
@@ -38,6 +38,8 @@ struct MovementRow {
     currency: Currency,
     #[diesel(sql_type = Timestamptz)]
     occurred_at: DateTime<Utc>,
+    #[diesel(sql_type = Bool)]
+    crosses_edge: bool,
 }
 
 impl From<MovementRow> for Movement {
@@ -49,6 +51,7 @@ impl From<MovementRow> for Movement {
             amount: row.amount,
             currency: row.currency,
             at: row.occurred_at.timestamp(),
+            crosses_edge: row.crosses_edge,
         }
     }
 }
@@ -60,12 +63,14 @@ pub enum Side {
     In,
 }
 
-/// The newest of each account on one side, up to `until`. What went back and forth in a correction is not looked at.
+/// The newest of each account on one side that are of `least` minor units or more, so that nobody hides what counts behind cents.
+/// What went back and forth in a correction is not looked at.
 pub async fn of_accounts(
     conn: &mut AsyncPgConnection,
     accounts: &[Uuid],
     side: Side,
     since: DateTime<Utc>,
+    least: i64,
     of_each: i64,
 ) -> QueryResult<Vec<Movement>> {
     let column = match side {
@@ -74,16 +79,18 @@ pub async fn of_accounts(
     };
     let rows: Vec<MovementRow> = sql_query(format!(
         "SELECT newest.transfer_id, newest.debit_account_id, newest.credit_account_id, newest.amount, newest.currency,
-             newest.occurred_at
+             newest.occurred_at, newest.kind IN ('deposit', 'withdrawal') OR newest.debit_holder_id IS NULL
+                 OR newest.credit_holder_id IS NULL AS crosses_edge
          FROM unnest($1) AS account (id) CROSS JOIN LATERAL (
              SELECT * FROM transfers
-             WHERE {column} = account.id AND occurred_at >= $2
-             ORDER BY occurred_at DESC LIMIT $3
-         ) AS newest
-         WHERE newest.status = 'posted' AND newest.kind IN ('transfer', 'deposit', 'withdrawal', 'capture')"
+             WHERE {column} = account.id AND occurred_at >= $2 AND amount >= $3
+                 AND status = 'posted' AND kind IN ('transfer', 'deposit', 'withdrawal', 'capture')
+             ORDER BY occurred_at DESC LIMIT $4
+         ) AS newest"
     ))
     .bind::<Array<SqlUuid>, _>(accounts)
     .bind::<Timestamptz, _>(since)
+    .bind::<BigInt, _>(least)
     .bind::<BigInt, _>(of_each)
     .load(conn)
     .await?;

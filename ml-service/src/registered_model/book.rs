@@ -52,6 +52,11 @@ impl ModelBook {
         Arc::clone(&self.in_use.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The one that comes with the service.
+    pub fn shipped(&self) -> Arc<Model> {
+        Arc::clone(&self.shipped)
+    }
+
     pub async fn reload(&self, db: &Db) -> Result<(), ApiError> {
         let before = self.in_use();
         let mut conn = db.connection().await?;

@@ -31,7 +31,7 @@ pub struct Decided {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Gate {
     pub passed: bool,
-    /// `worse`, `costlier` or `too_few_labels`.
+    /// `worse`, `costlier`, or `too_few_labels`: none of a fraud, or of nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why_not: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,22 +104,33 @@ pub fn measure(model: &Model, policy: &CostPolicy, decided: &[Decided]) -> Measu
     }
 }
 
-/// Compares the two on the last two labelled weeks.
-pub async fn compare(
-    conn: &mut AsyncPgConnection,
-    champion: &Model,
-    candidate: &Model,
-    policy: &CostPolicy,
-) -> Result<Gate, ApiError> {
-    let Some(until) = queries::newest_labelled(conn).await? else {
-        let gate = Gate::of(champion, candidate, policy, &[]);
-        return Ok(gate);
-    };
-    let from = until - WINDOW;
-    let decided = queries::decided_between(conn, from, until, MAX_DECISIONS).await?;
-    Ok(Gate {
-        from: Some(from),
-        until: Some(until),
-        ..Gate::of(champion, candidate, policy, &decided)
-    })
+/// What two models are compared on: the last two labelled weeks, or the newest of them that are read.
+#[derive(Default)]
+pub struct Sample {
+    from: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+    decided: Vec<Decided>,
+}
+
+impl Sample {
+    pub async fn read(conn: &mut AsyncPgConnection) -> Result<Self, ApiError> {
+        let Some(until) = queries::newest_labelled(conn).await? else {
+            return Ok(Self::default());
+        };
+        let (from, decided) = queries::decided_between(conn, until - WINDOW, until, MAX_DECISIONS).await?;
+        Ok(Self {
+            from: Some(from),
+            until: Some(until),
+            decided,
+        })
+    }
+
+    /// Takes seconds.
+    pub fn compare(&self, champion: &Model, candidate: &Model, policy: &CostPolicy) -> Gate {
+        Gate {
+            from: self.from,
+            until: self.until,
+            ..Gate::of(champion, candidate, policy, &self.decided)
+        }
+    }
 }

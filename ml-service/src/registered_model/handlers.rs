@@ -1,6 +1,9 @@
 //! The registry: bringing a model, letting it watch, letting it decide, and going back.
 
+use std::sync::Arc;
+
 use actix_web::{get, post, web};
+use diesel_async::AsyncPgConnection;
 use serde::{Deserialize, Serialize};
 use shared::audit;
 use shared::id::ModelId;
@@ -9,11 +12,14 @@ use shared::page::Limit;
 use shared::{ApiError, Cursor, Page, Principal, Role};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ModelStatus, Promotion, RegisteredModel, gate, queries};
+use super::gate::{Gate, Sample};
+use super::{ModelStatus, Promotion, RegisteredModel, queries};
 use crate::model::Model;
 use crate::state::State;
 
 const KEEPERS: [Role; 2] = [Role::Compliance, Role::Admin];
+/// Each scores every transfer.
+const MAX_SHADOWS: i64 = 5;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -74,8 +80,10 @@ pub async fn register_fraud_model(
     state: web::Data<State>,
 ) -> Result<actix_web::HttpResponse, ApiError> {
     principal.require_any(&KEEPERS)?;
-    let model = Model::load(&artefact)
-        .map_err(|error| ApiError::unprocessable("invalid_model", error.to_string()))?;
+    let file = artefact.clone();
+    let slot = state.staff_slots.take().await?;
+    let model = slot.compute(move || Model::load(&file)).await?;
+    let model = model.map_err(|error| ApiError::unprocessable("invalid_model", error.to_string()))?;
     let (registered, is_new) = state
         .db
         .transaction("register_fraud_model", async |conn| {
@@ -101,6 +109,7 @@ pub async fn register_fraud_model(
         (status = 200, description = "It watches", body = RegisteredModel),
         (status = 403, description = "`role_required`", body = shared::error::Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = shared::error::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`too_many_shadows`: five watch already", body = shared::error::Problem, content_type = "application/problem+json"),
         (status = 422, description = "`model_decides`: the champion cannot only watch", body = shared::error::Problem, content_type = "application/problem+json"),
         AuthErrors, CommonErrors,
     ),
@@ -154,6 +163,10 @@ async fn change_status(
                 ));
             }
             if model.status != status {
+                if status == ModelStatus::Shadow && queries::shadows(conn).await? >= MAX_SHADOWS {
+                    let detail = "Five models watch. Retire one first.";
+                    return Err(ApiError::conflict("too_many_shadows", detail));
+                }
                 queries::set_status(conn, id, status).await?;
                 let entry = audit::Entry::by_user(principal, "model.status_changed", id);
                 audit::append(conn, &entry.change(&model.status, &status)?).await?;
@@ -175,6 +188,7 @@ async fn change_status(
         (status = 202, description = "It is proposed, and waits for a second person", body = Promotion),
         (status = 403, description = "`role_required`, `separation_of_duties`: you proposed it", body = shared::error::Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = shared::error::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`champion_changed`: while it was compared; ask again", body = shared::error::Problem, content_type = "application/problem+json"),
         (status = 422, description = "`gate_not_passed`: with how it compares; `model_decides`: it does so already", body = shared::error::Problem, content_type = "application/problem+json"),
         AuthErrors, CommonErrors,
     ),
@@ -188,35 +202,23 @@ pub async fn promote_fraud_model(
 ) -> Result<actix_web::HttpResponse, ApiError> {
     principal.require_any(&KEEPERS)?;
     let id = *model_id;
-    let in_use = state.models.in_use();
+    let (compared_to, gate) = compare(&principal, id, &state).await?;
+    if !gate.passed {
+        let compared = serde_json::to_string(&gate).map_err(ApiError::internal)?;
+        return Err(ApiError::unprocessable(
+            "gate_not_passed",
+            format!("It does not do as well as the champion: {compared}"),
+        ));
+    }
     let promotion = state
         .db
         .transaction("promote_fraud_model", async |conn| {
-            let model = queries::lock(conn, id).await?;
-            if model.status == ModelStatus::Champion {
-                return Err(ApiError::unprocessable(
-                    "model_decides",
-                    "This model decides already.",
-                ));
-            }
-            let open = queries::open_promotion(conn, id).await?;
-            if open
-                .as_ref()
-                .is_some_and(|(_, open)| open.proposed_by == principal.user_id)
-            {
-                return Err(ApiError::forbidden(
-                    "separation_of_duties",
-                    "You proposed this model. Somebody else approves it.",
-                ));
-            }
-            let candidate = queries::load(conn, id).await?;
-            let gate = gate::compare(conn, &in_use.champion, &candidate, &in_use.costs).await?;
-            if !gate.passed {
-                let compared = serde_json::to_string(&gate).map_err(ApiError::internal)?;
-                return Err(ApiError::unprocessable(
-                    "gate_not_passed",
-                    format!("It does not do as well as the champion: {compared}"),
-                ));
+            queries::lock_champion(conn).await?;
+            let open = promotable(conn, &principal, id).await?;
+            let before = queries::champion(conn).await?;
+            if before != compared_to {
+                let detail = "Another model decides since a moment ago. Ask again.";
+                return Err(ApiError::conflict("champion_changed", detail));
             }
             let Some((number, _)) = open else {
                 queries::propose(conn, id, &gate, principal.user_id).await?;
@@ -227,7 +229,6 @@ pub async fn promote_fraud_model(
                     proposed.ok_or_else(|| ApiError::internal(anyhow::anyhow!("a proposal is not there")))?;
                 return Ok(proposed);
             };
-            let before = queries::champion(conn).await?;
             if let Some(before) = before {
                 queries::set_status(conn, before, ModelStatus::Retired).await?;
             }
@@ -243,6 +244,66 @@ pub async fn promote_fraud_model(
         None => actix_web::HttpResponse::Accepted(),
     };
     Ok(response.json(promotion))
+}
+
+/// The open promotion of a model that this person may propose or approve, locked.
+async fn promotable(
+    conn: &mut AsyncPgConnection,
+    principal: &Principal,
+    id: ModelId,
+) -> Result<Option<(i64, Promotion)>, ApiError> {
+    let model = queries::lock(conn, id).await?;
+    if model.status == ModelStatus::Champion {
+        return Err(ApiError::unprocessable(
+            "model_decides",
+            "This model decides already.",
+        ));
+    }
+    let open = queries::open_promotion(conn, id).await?;
+    let is_own = |(_, open): &(i64, Promotion)| open.proposed_by == principal.user_id;
+    if open.as_ref().is_some_and(is_own) {
+        let detail = "You proposed this model. Somebody else approves it.";
+        return Err(ApiError::forbidden("separation_of_duties", detail));
+    }
+    Ok(open)
+}
+
+/// How a model compares to the champion, which is told too, or that it cannot be promoted. No lock is held while that is computed.
+async fn compare(
+    principal: &Principal,
+    id: ModelId,
+    state: &State,
+) -> Result<(Option<ModelId>, Gate), ApiError> {
+    let slot = state.staff_slots.take().await?;
+    let in_use = state.models.in_use();
+    let check = async |conn: &mut AsyncPgConnection| promotable(conn, principal, id).await;
+    state.db.transaction("check_promotion", check).await?;
+    let mut conn = state.db.connection().await?;
+    let champion_id = queries::champion(&mut conn).await?;
+    let champion = match champion_id {
+        None => Champion::Known(state.models.shipped()),
+        Some(_) if champion_id == in_use.champion_id => Champion::Known(Arc::clone(&in_use.champion)),
+        Some(champion) => Champion::Read(queries::artefact(&mut conn, champion).await?),
+    };
+    let candidate = queries::artefact(&mut conn, id).await?;
+    let sample = Sample::read(&mut conn).await?;
+    drop(conn);
+    let gate = move || {
+        let champion = match champion {
+            Champion::Known(model) => model,
+            Champion::Read(artefact) => Arc::new(Model::load(&artefact)?),
+        };
+        let candidate = Model::load(&candidate)?;
+        Ok::<_, anyhow::Error>(sample.compare(&champion, &candidate, &in_use.costs))
+    };
+    let gate = slot.compute(gate).await?.map_err(ApiError::internal)?;
+    Ok((champion_id, gate))
+}
+
+/// The one in memory, or, for it was changed a moment ago, its file.
+enum Champion {
+    Known(Arc<Model>),
+    Read(Vec<u8>),
 }
 
 /// Which model decides now.
@@ -273,6 +334,7 @@ pub async fn roll_back_fraud_model(
     let model_id = state
         .db
         .transaction("roll_back_fraud_model", async |conn| {
+            queries::lock_champion(conn).await?;
             let champion = queries::champion(conn).await?.ok_or_else(|| {
                 ApiError::unprocessable(
                     "nothing_to_roll_back",

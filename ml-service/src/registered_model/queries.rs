@@ -124,14 +124,13 @@ pub async fn insert(
     Ok((known, false))
 }
 
+pub async fn artefact(conn: &mut AsyncPgConnection, id: ModelId) -> QueryResult<Vec<u8>> {
+    models::table.find(id).select(models::artefact).first(conn).await
+}
+
 /// The model itself, checked as when it was brought.
 pub async fn load(conn: &mut AsyncPgConnection, id: ModelId) -> Result<Model, ApiError> {
-    let artefact: Vec<u8> = models::table
-        .find(id)
-        .select(models::artefact)
-        .first(conn)
-        .await?;
-    Model::load(&artefact).map_err(ApiError::internal)
+    Model::load(&artefact(conn, id).await?).map_err(ApiError::internal)
 }
 
 /// The champion and the shadows.
@@ -154,6 +153,15 @@ pub async fn champion(conn: &mut AsyncPgConnection) -> QueryResult<Option<ModelI
         .first(conn)
         .await
         .optional()
+}
+
+/// How many models watch.
+pub async fn shadows(conn: &mut AsyncPgConnection) -> QueryResult<i64> {
+    models::table
+        .filter(models::status.eq(ModelStatus::Shadow.word()))
+        .count()
+        .get_result(conn)
+        .await
 }
 
 pub async fn set_status(conn: &mut AsyncPgConnection, id: ModelId, status: ModelStatus) -> QueryResult<()> {
@@ -185,6 +193,14 @@ fn parse_promotion(row: PromotionRow) -> Result<(i64, Promotion), ApiError> {
         approved_at,
     };
     Ok((number, promotion))
+}
+
+/// Lets one change of the champion in at a time, until the transaction ends. It comes before the lock of a model.
+pub async fn lock_champion(conn: &mut AsyncPgConnection) -> QueryResult<()> {
+    sql_query("SELECT pg_advisory_xact_lock(hashtext('ml.champion'))")
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// The promotion of a model that waits for a second person.
@@ -300,25 +316,27 @@ pub fn first_id_at(at: DateTime<Utc>) -> TransferId {
     TransferId::from_uuid(Uuid::from_u128(milliseconds << 80))
 }
 
-/// What was decided in a time with the vectors of these features, the newest up to `limit`, and whether it was fraud.
+/// What was decided in a time with the vectors of these features, and whether it was fraud: of the newest up to `limit`, which begin
+/// at the moment that is told too.
 pub async fn decided_between(
     conn: &mut AsyncPgConnection,
     from: DateTime<Utc>,
     until: DateTime<Utc>,
     limit: i64,
-) -> Result<Vec<Decided>, ApiError> {
+) -> Result<(DateTime<Utc>, Vec<Decided>), ApiError> {
     const PAGE: i64 = 10_000;
     let first = first_id_at(from);
     let mut before = first_id_at(until + chrono::TimeDelta::seconds(1));
     let mut decided = Vec::new();
-    while i64::try_from(decided.len()).unwrap_or(i64::MAX) < limit {
+    let mut left = limit;
+    while left > 0 {
         type Row = (TransferId, Option<Vec<u8>>, i64, Currency);
         let rows: Vec<Row> = scores::table
             .inner_join(transfers::table.on(transfers::transfer_id.eq(scores::transfer_id)))
             .filter(scores::transfer_id.ge(first))
             .filter(scores::transfer_id.lt(before))
             .order(scores::transfer_id.desc())
-            .limit(PAGE)
+            .limit(PAGE.min(left))
             .select((
                 scores::transfer_id,
                 scores::vector,
@@ -327,8 +345,11 @@ pub async fn decided_between(
             ))
             .load(conn)
             .await?;
-        let Some((last, ..)) = rows.last() else { break };
+        let Some((last, ..)) = rows.last() else {
+            return Ok((from, decided));
+        };
         before = *last;
+        left = left.saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
         let ids: Vec<TransferId> = rows.iter().map(|(id, ..)| *id).collect();
         let labels = label::queries::newest_of(conn, &ids).await?;
         decided.extend(rows.into_iter().filter_map(|(id, bytes, amount, currency)| {
@@ -340,7 +361,12 @@ pub async fn decided_between(
             })
         }));
     }
-    Ok(decided)
+    Ok((time_of_id(before).unwrap_or(from), decided))
+}
+
+fn time_of_id(id: TransferId) -> Option<DateTime<Utc>> {
+    let milliseconds = i64::try_from(id.uuid().as_u128() >> 80).ok()?;
+    DateTime::from_timestamp_millis(milliseconds)
 }
 
 /// What a shadow said about a transfer.

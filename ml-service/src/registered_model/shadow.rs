@@ -1,6 +1,8 @@
 //! Shadows: models that score what the champion has scored, after the answer, and decide nothing. What they cannot keep up
 //! with is dropped and counted; nobody waits for them.
 
+use std::sync::Arc;
+
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
@@ -46,18 +48,23 @@ pub async fn run(mut waiting: mpsc::Receiver<Batch>, db: Db, book: ModelBook, sh
             batch = waiting.recv() => batch,
         };
         let Some(batch) = batch else { return };
+        let (transfers, vectors): (Vec<TransferId>, Vec<Vector>) = batch.into_iter().unzip();
+        let vectors = Arc::new(vectors);
         for (id, model) in &book.in_use().shadows {
-            let transfers = batch.iter().map(|(transfer, _)| *transfer).collect();
-            let probabilities = batch
-                .iter()
-                .map(|(_, vector)| model.probability(&vector.0))
-                .collect();
-            let stored = store(&db, *id, transfers, probabilities).await;
+            let (model, vectors) = (Arc::clone(model), Arc::clone(&vectors));
+            let score = move || {
+                vectors
+                    .iter()
+                    .map(|vector| model.probability(&vector.0))
+                    .collect()
+            };
+            let stored = match tokio::task::spawn_blocking(score).await {
+                Ok(probabilities) => store(&db, *id, transfers.clone(), probabilities).await,
+                Err(error) => Err(ApiError::internal(error)),
+            };
             if let Err(error) = stored {
                 tracing::warn!(error = %error, "what a shadow said is not kept");
             }
-            // Other work of this thread comes first.
-            tokio::task::yield_now().await;
         }
     }
 }

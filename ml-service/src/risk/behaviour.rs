@@ -12,13 +12,9 @@ use crate::insight::wording::basis_points;
 const MONTHS: usize = 6;
 const HALF_YEAR_DAYS: i64 = 183;
 
-/// Everything that is known. Of a history of less than a month only how short it is.
-pub fn features(
-    history: &History,
-    balance: Option<i64>,
-    refused_transfers: usize,
-    attributes: &Attributes,
-) -> Features {
+/// Everything that is known. Of a history of less than a month only how short it is. Of transfers that were refused for want of money
+/// nothing is, since the ledger keeps no trace of them.
+pub fn features(history: &History, balance: Option<i64>, attributes: &Attributes) -> Features {
     let mut features = Features::default();
     let known_days = if history.movements.is_empty() {
         0
@@ -26,7 +22,6 @@ pub fn features(
         history.days()
     };
     features.set("history_days", known_days);
-    features.set("refused_transfers", count(refused_transfers));
     let months = last_months(history);
     if !months.is_empty() {
         of_months(&mut features, &months);
@@ -169,7 +164,7 @@ mod tests {
     #[test]
     fn a_history_is_told_in_numbers() {
         let told = attributes(&json!({ "requested_amount": 240_000, "monthly_debt_payments": 50_000 }));
-        let features = features(&tenant(), Some(120_000), 2, &told);
+        let features = features(&tenant(), Some(120_000), &told);
         for (name, value) in [
             ("history_days", 161),
             ("income_months", 5),
@@ -179,7 +174,6 @@ mod tests {
             ("loans_share", 1_000),
             ("cash_share", 0),
             ("missed_payments", 1),
-            ("refused_transfers", 2),
             // 870.00 a month in the mean.
             ("buffer_days", 22),
             ("requested_share", 1_000),
@@ -187,24 +181,27 @@ mod tests {
         ] {
             assert_eq!(features.get(name), Some(value), "{name}");
         }
-        assert_eq!(features.get("utilisation"), None);
+        assert_eq!(
+            (features.get("utilisation"), features.get("refused_transfers")),
+            (None, None)
+        );
     }
 
     #[test]
     fn of_somebody_new_nothing_is_made_up() {
-        let features = features(&history(10, Vec::new()), None, 0, &Attributes::default());
+        let features = features(&history(10, Vec::new()), None, &Attributes::default());
         let known: Vec<_> = features
             .iter()
             .filter_map(|(feature, value)| value.map(|it| (feature.name, it)))
             .collect();
-        assert_eq!(known, [("history_days", 0), ("refused_transfers", 0)]);
+        assert_eq!(known, [("history_days", 0)]);
     }
 
     #[test]
     fn an_income_that_was_told_goes_before() {
         let told = attributes(&json!({ "monthly_income": 100_000, "requested_amount": 1_200_000 }));
         assert_eq!(
-            features(&tenant(), None, 0, &told).get("requested_share"),
+            features(&tenant(), None, &told).get("requested_share"),
             Some(10_000)
         );
     }

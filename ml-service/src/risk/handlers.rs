@@ -2,10 +2,9 @@
 //! how any customer lives, and support needs none of it to help.
 
 use actix_web::{HttpResponse, get, post, web};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use shared::clients::transactions::TransferStatus;
 use shared::id::{RiskAssessmentId, UserId};
 use shared::openapi::{AuthErrors, BodyErrors, CommonErrors};
 use shared::page::Limit;
@@ -18,13 +17,8 @@ use super::{AdverseReason, Band, behaviour};
 use crate::insight::movement::History;
 use crate::insight::reading::{self, Asked};
 use crate::state::State;
-use crate::transfer_log;
 
 const ROLES: [Role; 2] = [Role::Compliance, Role::Admin];
-/// How far back transfers that were refused count.
-const REFUSED_WITHIN_DAYS: i64 = 90;
-const MAX_REFUSED: i64 = 1_000;
-const NO_FUNDS: &str = "insufficient_funds";
 
 /// What it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -137,9 +131,8 @@ pub async fn assess_risk(
     let history = history_of(&state, asked.customer_id, asked.currency).await?;
     let balances = reading::balances(&state, std::slice::from_ref(&history)).await?;
     let balance = balances.get(&asked.currency).copied();
-    let refused = refused_transfers(&state, asked.customer_id, asked.currency).await?;
     let features = reading::compute(&state, move || {
-        behaviour::features(&history, balance, refused, &attributes)
+        behaviour::features(&history, balance, &attributes)
     })
     .await?;
     let verdict = state.risk.assess(&features);
@@ -170,20 +163,6 @@ async fn history_of(state: &State, customer: UserId, currency: Currency) -> Resu
     let found = reading::histories(state, customer, asked).await?.pop();
     let today = state.clock.now().date_naive();
     Ok(found.unwrap_or_else(|| History::empty(customer, currency, today)))
-}
-
-/// That the customer did not have the money for.
-async fn refused_transfers(state: &State, customer: UserId, currency: Currency) -> Result<usize, ApiError> {
-    let since = state.clock.now() - TimeDelta::days(REFUSED_WITHIN_DAYS);
-    let mut conn = state.db.connection().await?;
-    let transfers = transfer_log::queries::of_holder(&mut conn, customer, since, MAX_REFUSED).await?;
-    let refused = transfers.iter().filter(|transfer| {
-        transfer.status == TransferStatus::Rejected
-            && transfer.debit_holder_id == Some(customer)
-            && transfer.currency == currency
-            && transfer.code.as_deref() == Some(NO_FUNDS)
-    });
-    Ok(refused.count())
 }
 
 /// One assessment.

@@ -52,7 +52,11 @@ impl TryFrom<WrittenRule> for ParsedRule {
 impl ParsedRule {
     /// Why it applies, in words, if it does.
     pub fn finding(&self, facts: &dyn Facts) -> Option<String> {
-        self.expression.holds(facts).then(|| self.sentence.fill(facts))
+        self.holds(facts).then(|| self.sentence.fill(facts))
+    }
+
+    pub fn holds(&self, facts: &dyn Facts) -> bool {
+        self.expression.holds(facts)
     }
 }
 
@@ -75,6 +79,7 @@ impl Sentence {
             let message = format!("a sentence has 1 to {MAX_SENTENCE} bytes, and no control characters");
             return Err(error(1, &message));
         }
+        let is_word = |part: &Part| matches!(part, Part::Words(words) if !words.trim().is_empty());
         let mut parts = Vec::new();
         let (mut rest, mut column) = (text, 1_usize);
         while let Some((words, after)) = rest.split_once('{') {
@@ -92,6 +97,10 @@ impl Sentence {
             rest = after;
         }
         parts.push(Part::Words(rest.to_owned()));
+        // A value can be an empty text, and a reason that shows nothing is none.
+        if !parts.iter().any(is_word) {
+            return Err(error(1, "a sentence has words beside its values"));
+        }
         Ok(Self(parts))
     }
 
@@ -152,6 +161,10 @@ mod tests {
             (
                 "so {amount +}",
                 "sentence, column 13: a name, a number or a text was expected here",
+            ),
+            (
+                "{amount}",
+                "sentence, column 1: a sentence has words beside its values",
             ),
             (
                 " ",

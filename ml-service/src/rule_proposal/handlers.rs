@@ -14,6 +14,7 @@ use shared::{ApiError, Cursor, Denial, Json, Page, Principal};
 use utoipa::{IntoParams, ToSchema};
 
 use super::queries::{self, ProposalRow};
+use super::trial::Candidate;
 use super::{ProposalStatus, RuleCode, RuleProposalRecord, trial};
 use crate::analyst::STAFF;
 use crate::rule::MAX_SCORE;
@@ -170,7 +171,7 @@ pub async fn get_rule_proposal(
         (status = 403, description = "`role_required`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`proposal_closed`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_days`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`invalid_days`; `nothing_tried`: no transfer of these days was scored", body = Problem, content_type = "application/problem+json"),
         AuthErrors, BodyErrors, CommonErrors,
     ),
     security(("access_token" = [])),
@@ -188,13 +189,23 @@ pub async fn test_rule(
         let detail = format!("`days` is 1 to {MAX_DAYS}.");
         return Err(ApiError::unprocessable("invalid_days", detail));
     }
-    let policy = state.rules.in_force()?.policy;
+    let rules = state.rules.in_force()?;
+    let _slot = state.staff_slots.take().await?;
     let mut conn = state.db.connection().await?;
     let proposal = queries::find(&mut conn, *id).await?;
     require_open(&proposal)?;
-    let (rule, now) = (proposal.parsed()?, state.clock.now());
-    let result = trial::run(&mut conn, &rule, proposal.points(), policy, days, now).await?;
+    let candidate = Candidate {
+        code: &proposal.code,
+        rule: &proposal.parsed()?,
+        points: proposal.points(),
+        rules: &rules,
+    };
+    let result = trial::run(&mut conn, candidate, days, state.clock.now(), trial::BUDGET).await?;
     drop(conn);
+    if result.tried.transfers == 0 {
+        let detail = "No transfer of these days was scored, so nothing was tried. Take more days.";
+        return Err(ApiError::unprocessable("nothing_tried", detail));
+    }
     let record = state
         .db
         .transaction("test_rule", async |conn| {
@@ -215,7 +226,7 @@ pub async fn test_rule(
         (status = 200, description = "In the shadow", body = RuleProposalRecord),
         (status = 403, description = "`role_required`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not_found`", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`proposal_closed`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`proposal_closed`, `too_many_shadows`", body = Problem, content_type = "application/problem+json"),
         AuthErrors, CommonErrors,
     ),
     security(("access_token" = [])),
@@ -227,6 +238,10 @@ pub async fn shadow_rule(
     state: web::Data<State>,
 ) -> Result<web::Json<RuleProposalRecord>, ApiError> {
     let change = async |conn: &mut AsyncPgConnection, proposal: &ProposalRow| {
+        if queries::in_shadow(conn).await?.len() >= queries::MAX_SHADOWS {
+            let detail = "Twenty proposals are in the shadow. Withdraw one first.";
+            return Err(ApiError::conflict("too_many_shadows", detail));
+        }
         Ok(queries::set_shadow(conn, proposal.id).await?)
     };
     change_open(&state, &principal, *id, "rule.shadowed", change).await

@@ -147,11 +147,15 @@ pub async fn list(
     query.load(conn).await
 }
 
+/// Scoring tries each of them on each transfer.
+pub const MAX_SHADOWS: usize = 20;
+
 /// Those that are counted without an effect.
 pub async fn in_shadow(conn: &mut AsyncPgConnection) -> QueryResult<Vec<ProposalRow>> {
     ProposalRow::query()
         .filter(rule_proposals::status.eq(ProposalStatus::Shadow.name()))
         .order(rule_proposals::id)
+        .limit(i64::try_from(MAX_SHADOWS).unwrap_or(i64::MAX))
         .load(conn)
         .await
 }

@@ -1,5 +1,7 @@
 //! What a rule would have done: the log of facts is read again in its order, each account's habits are learnt from it as they were
-//! learnt then, and where the rule applies the decision that was stored is compared with the one that it would have made.
+//! learnt then, and the decision that the stored reasons make is compared with the one that they make with the rule, in place of the
+//! version of it that is in force. What cannot be told from the reasons of then, such as the action of a rule that is retired, stays
+//! as it was decided; so does what the lists decided.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -8,23 +10,32 @@ use chrono::{DateTime, Utc};
 use diesel_async::AsyncPgConnection;
 use serde::{Deserialize, Serialize};
 use shared::ApiError;
-use shared::clients::ml::{Decision, Fact, Score, ScoreRequest};
+use shared::clients::ml::{Decision, Fact, Reason, Score, ScoreRequest};
 use shared::id::{AccountId, TransferId};
 use utoipa::ToSchema;
 
 use crate::account_state::AccountState;
-use crate::fact;
-use crate::label;
-use crate::rule::{Evidence, MAX_SCORE, Policy, written::ParsedRule};
-use crate::score;
+use crate::rule::{Evidence, Findings, MAX_SCORE, RuleSet, written::ParsedRule};
 use crate::transfer_log::{self, LoggedTransfer};
+use crate::{fact, label, list, score};
 
 /// How far before the days in question habits are learnt.
 const HISTORY_DAYS: i64 = 30;
 const ROWS: i64 = 2_000;
-/// So that a test neither blocks its asker nor loads the database for long.
-const MAX_TRANSFERS: usize = 300_000;
-const MAX_DURATION: Duration = Duration::from_secs(15);
+/// After so many other requests of the thread have their turn.
+const ROWS_AT_ONCE: usize = 50;
+
+/// What a test reads, so that it neither blocks its asker nor loads the database for long: half of it before the days in question.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    pub transfers: usize,
+    pub duration: Duration,
+}
+
+pub const BUDGET: Budget = Budget {
+    transfers: 300_000,
+    duration: Duration::from_secs(15),
+};
 
 /// Transfers, and what is known of them by now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -77,8 +88,12 @@ impl TrialResult {
         if self.would_allow.transfers > 0 {
             parts.push(format!("let through {}", of(self.would_allow)));
         }
+        let part = match self.complete {
+            true => "",
+            false => " Only the first part of the days was read.",
+        };
         let summary = format!(
-            "Applies to {} of {} transfers; would have {}.",
+            "Applies to {} of {} transfers; would have {}.{part}",
             self.applies.transfers,
             self.tried.transfers,
             parts.join(", and ")
@@ -87,22 +102,28 @@ impl TrialResult {
     }
 }
 
+/// What is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    pub code: &'a str,
+    pub rule: &'a ParsedRule,
+    pub points: u16,
+    /// What is in force now.
+    pub rules: &'a RuleSet,
+}
+
 /// A rule on its way through the log.
 pub struct Trial<'a> {
-    rule: &'a ParsedRule,
-    points: u16,
-    policy: Policy,
+    candidate: Candidate<'a>,
     from: DateTime<Utc>,
     states: HashMap<AccountId, AccountState>,
     result: TrialResult,
 }
 
 impl<'a> Trial<'a> {
-    pub fn new(rule: &'a ParsedRule, points: u16, policy: Policy, from: DateTime<Utc>) -> Self {
+    pub fn new(candidate: Candidate<'a>, from: DateTime<Utc>) -> Self {
         Self {
-            rule,
-            points,
-            policy,
+            candidate,
             from,
             states: HashMap::new(),
             result: TrialResult::default(),
@@ -113,10 +134,11 @@ impl<'a> Trial<'a> {
     pub fn take(&mut self, transfer: &LoggedTransfer, stored: Option<&Score>, label: Option<bool>) {
         if let Some(stored) = stored.filter(|_| transfer.occurred_at >= self.from) {
             self.result.tried.add(label);
-            if self.applies(transfer) {
+            let applies = self.applies(transfer);
+            if applies {
                 self.result.applies.add(label);
-                self.compare(stored, label);
             }
+            self.compare(stored, applies, label);
         }
         let fact = fact_of(transfer);
         if fact::is_paid(&fact) {
@@ -146,21 +168,30 @@ impl<'a> Trial<'a> {
             count_in_hour: state.map_or(0, |state| state.count_in_hour_before(transfer.occurred_at)),
             origin_known: transfer.device.is_some() || transfer.address.is_some(),
         };
-        self.rule.finding(&evidence).is_some()
+        self.candidate.rule.holds(&evidence)
     }
 
-    fn compare(&mut self, stored: &Score, label: Option<bool>) {
-        let score = stored.score.saturating_add(self.points).min(MAX_SCORE);
-        let by_points = self.policy.decide(score).max(stored.decision);
-        let decision = match self.rule.action {
-            Some(Decision::Allow) => Decision::Allow,
-            Some(action) => action.max(by_points),
-            None => by_points,
-        };
-        if decision == stored.decision {
+    fn compare(&mut self, stored: &Score, applies: bool, label: Option<bool>) {
+        if stored.reasons.iter().any(|reason| list::is_reason(reason)) {
             return;
         }
-        match decision {
+        let candidate = self.candidate;
+        let (replaced, others): (Vec<&Reason>, Vec<&Reason>) = stored
+            .reasons
+            .iter()
+            .partition(|reason| reason.code == candidate.code);
+        let demanded = candidate.rule.action.filter(|_| applies);
+        let points = if applies { candidate.points } else { 0 };
+        let before = candidate.decide(others.iter().chain(&replaced), None, 0);
+        let after = candidate.decide(&others, demanded, points);
+        // More than the reasons explain was demanded by what is not known any more.
+        let unexplained = match before < stored.decision {
+            true => stored.decision,
+            false => Decision::Allow,
+        };
+        let (before, after) = (before.max(unexplained), after.max(unexplained));
+        match after {
+            _ if after == before => {}
             Decision::Block => self.result.would_block.add(label),
             Decision::Review => self.result.would_review.add(label),
             Decision::Allow => self.result.would_allow.add(label),
@@ -174,6 +205,34 @@ impl<'a> Trial<'a> {
             ..self.result
         };
         result.summarised()
+    }
+}
+
+impl Candidate<'_> {
+    /// What rules and model decide for these reasons, and for what one more demands and adds. Reasons of no rule are the model's.
+    fn decide<'r>(
+        &self,
+        reasons: impl IntoIterator<Item = &'r &'r Reason>,
+        mut action: Option<Decision>,
+        points: u16,
+    ) -> Decision {
+        let (mut by_rules, mut by_model) = (points, 0_u16);
+        for reason in reasons {
+            match self.rules.rules.iter().find(|rule| rule.code == reason.code) {
+                Some(rule) => {
+                    by_rules = by_rules.saturating_add(reason.points);
+                    action = action.max(rule.action());
+                }
+                None => by_model = by_model.saturating_add(reason.points),
+            }
+        }
+        let policy = self.rules.policy;
+        let findings = Findings {
+            reasons: Vec::new(),
+            action,
+        };
+        let by_rules = findings.decide(policy.decide(by_rules.min(MAX_SCORE)));
+        by_rules.max(policy.decide(by_model))
     }
 }
 
@@ -199,33 +258,49 @@ fn fact_of(transfer: &LoggedTransfer) -> Fact {
 /// Tries a rule on the last `days`.
 pub async fn run(
     conn: &mut AsyncPgConnection,
-    rule: &ParsedRule,
-    points: u16,
-    policy: Policy,
+    candidate: Candidate<'_>,
     days: u16,
     now: DateTime<Utc>,
+    budget: Budget,
 ) -> Result<TrialResult, ApiError> {
     let started = Instant::now();
     let from = now - chrono::Duration::days(days.into());
+    let half = budget.transfers / 2;
+    let first = transfer_log::queries::position_before(conn, from).await?;
     let learn_from = from - chrono::Duration::days(HISTORY_DAYS);
-    let mut trial = Trial::new(rule, points, policy, from);
-    let mut position = transfer_log::queries::position_before(conn, learn_from).await?;
+    let learn_from = transfer_log::queries::position_before(conn, learn_from).await?;
+    let mut position = transfer_log::queries::position_back(conn, first, half)
+        .await?
+        .max(learn_from)
+        .min(first);
+    let mut trial = Trial::new(candidate, from);
     let mut read = 0_usize;
     loop {
+        if position < first && started.elapsed() > budget.duration / 2 {
+            position = first;
+        }
         let rows = transfer_log::queries::after_position(conn, position, ROWS).await?;
         let Some(last) = rows.last() else {
             return Ok(trial.finish(days, true));
         };
         position = last.position;
-        read = read.saturating_add(rows.len());
         let ids: Vec<TransferId> = rows.iter().map(|row| row.transfer_id).collect();
         let scores = score::queries::find(conn, &ids).await?;
         let labels = label::queries::newest_of(conn, &ids).await?;
-        for row in &rows {
+        for (place, row) in rows.iter().enumerate() {
+            if place % ROWS_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
+            if row.position > first {
+                read = read.saturating_add(1);
+            }
+            if read > half {
+                return Ok(trial.finish(days, false));
+            }
             let id = &row.transfer_id;
             trial.take(row, scores.get(id), labels.get(id).copied());
         }
-        if read >= MAX_TRANSFERS || started.elapsed() > MAX_DURATION {
+        if started.elapsed() > budget.duration {
             return Ok(trial.finish(days, false));
         }
     }

@@ -8,15 +8,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::clients::ml::{Decision, Score, ScoreRequest, Scores};
 use shared::id::TransferId;
-use shared::{Amount, ApiError, ServiceCaller, json};
+use shared::{Amount, ApiError, Origin, ServiceCaller, json};
 
 use super::judgement::add_model;
 use super::queries::{self, Evidence};
-use super::{apply_lists, score_batch, subjects};
+use super::{apply_lists, count_shadow_hits, listed_before, score_batch, subjects};
 use crate::entity_state::{Snapshot, event_of_request};
 use crate::feature::{Event, Vector, features};
 use crate::list;
-use crate::origin::{HashedOrigin, OriginKey};
 use crate::state::State;
 use crate::{account_state, entity_state};
 
@@ -54,7 +53,8 @@ pub async fn score_transfers(
         .map(|transfer| transfer.debit_account_id)
         .collect();
     let mut conn = state.db.connection().await?;
-    let origins = hash_origins(&state.origin_key, &transfers)?;
+    let origins = hash_origins(&transfers, |origin| state.origin_key.hash(origin))?;
+    let former = hash_origins(&transfers, |origin| state.origin_key.former_hashes(origin))?;
     let events: Vec<Event> = transfers
         .iter()
         .zip(&origins)
@@ -68,8 +68,8 @@ pub async fn score_transfers(
     let probabilities = add_model(&mut scores, &transfers, &vectors, &in_use, rules.policy);
     let subjects: Vec<_> = transfers
         .iter()
-        .zip(&origins)
-        .map(|(it, origin)| subjects(it, *origin))
+        .zip(origins.iter().zip(&former))
+        .map(|(it, (origin, former))| subjects(it, former.iter().chain([origin]).copied()))
         .collect();
     let listed = list::queries::matching(&mut conn, subjects.iter().flatten().copied()).await?;
     for (score, subjects) in scores.iter_mut().zip(&subjects) {
@@ -89,10 +89,19 @@ pub async fn score_transfers(
             let ids: Vec<_> = scores.iter().map(|score| score.transfer_id).collect();
             answer_as_before(&mut scores, &queries::find(&mut conn, &ids).await?);
         }
+        for (origin, former) in origins.iter().zip(&former) {
+            for (subject, hash) in listed_before(*origin, former, &listed) {
+                list::queries::rehash(&mut conn, subject, hash).await?;
+            }
+        }
         count_decisions(&scores);
         if !in_use.shadows.is_empty() {
             let ids = transfers.iter().map(|transfer| transfer.transfer_id);
             state.shadows.offer(ids.zip(vectors).collect());
+        }
+        // Apart from this thread: a proposal of one person slows no payment down.
+        if inserted == scores.len() && !rules.shadow.is_empty() {
+            tokio::task::spawn_blocking(move || count_shadow_hits(&transfers, &habits, &rules));
         }
     }
     let took = started.elapsed();
@@ -122,10 +131,13 @@ fn scorable(received: &[Box<RawValue>]) -> Vec<ScoreRequest> {
     transfers
 }
 
-fn hash_origins(key: &OriginKey, transfers: &[ScoreRequest]) -> Result<Vec<HashedOrigin>, ApiError> {
+fn hash_origins<T: Default>(
+    transfers: &[ScoreRequest],
+    hash: impl Fn(&Origin) -> Result<T, ApiError>,
+) -> Result<Vec<T>, ApiError> {
     let hash = |transfer: &ScoreRequest| match &transfer.origin {
-        Some(origin) => key.hash(origin),
-        None => Ok(HashedOrigin::default()),
+        Some(origin) => hash(origin),
+        None => Ok(T::default()),
     };
     transfers.iter().map(hash).collect()
 }

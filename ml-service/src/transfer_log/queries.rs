@@ -141,6 +141,17 @@ pub async fn find(conn: &mut AsyncPgConnection, ids: &[TransferId]) -> QueryResu
         .await
 }
 
+/// Whether an account of this user paid or was paid in one of these transfers.
+pub async fn is_party(conn: &mut AsyncPgConnection, user: UserId, ids: &[TransferId]) -> QueryResult<bool> {
+    let own = transfers::debit_holder_id
+        .eq(user)
+        .or(transfers::credit_holder_id.eq(user));
+    let found = transfers::table
+        .filter(transfers::transfer_id.eq_any(ids))
+        .filter(own);
+    diesel::select(diesel::dsl::exists(found)).get_result(conn).await
+}
+
 /// What was taken in after `position`, in that order.
 pub async fn after_position(
     conn: &mut AsyncPgConnection,
@@ -167,6 +178,19 @@ pub async fn position_before(conn: &mut AsyncPgConnection, at: DateTime<Utc>) ->
         .await?;
     let first = first.into_iter().min();
     Ok(first.map_or(i64::MAX, |first| first.saturating_sub(1)))
+}
+
+/// The position of the transfer that is `count` transfers before this position, 0 if there are fewer.
+pub async fn position_back(conn: &mut AsyncPgConnection, position: i64, count: usize) -> QueryResult<i64> {
+    let back = transfers::table
+        .filter(transfers::position.le(position))
+        .order(transfers::position.desc())
+        .offset(i64::try_from(count).unwrap_or(i64::MAX))
+        .select(transfers::position)
+        .first(conn)
+        .await
+        .optional()?;
+    Ok(back.unwrap_or(0))
 }
 
 /// What a holder paid or was paid since then, newest first.

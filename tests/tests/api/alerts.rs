@@ -14,6 +14,7 @@ struct Scene {
     platform: Platform,
     payer: Customer,
     from: String,
+    payee: Customer,
     to: String,
     analyst: Customer,
 }
@@ -23,12 +24,13 @@ async fn scene() -> Scene {
 }
 
 async fn scene_of(platform: Platform) -> Scene {
-    let (payer, from, _, to) = payer_and_payee(&platform, 10_000_000).await;
+    let (payer, from, payee, to) = payer_and_payee(&platform, 10_000_000).await;
     let analyst = platform.register_with_role("analyst", Role::Compliance).await;
     Scene {
         platform,
         payer,
         from,
+        payee,
         to,
         analyst,
     }
@@ -144,8 +146,20 @@ async fn an_analyst_refuses_one_and_releases_another() {
     assert_eq!(case["subject"], json!(scene.payer.user_id), "{case}");
     assert_ne!(case["closed_at"], Value::Null, "{case}");
 
+    // What the ledger refuses once is no answer for ever.
     let (transfer, alert) = scene.alert().await;
     analyst.post_empty(&path(&alert, "claim")).await.must_be(200);
+    let freeze = async |verb: &str| {
+        let path = format!("/api/v1/accounts/{}/{verb}", scene.to);
+        scene.payee.post_empty(&path).await.must_be(200)
+    };
+    freeze("freeze").await;
+    analyst
+        .post(&path(&alert, "decide"), decision("release", false))
+        .await
+        .must_be_problem(422, "account_frozen");
+    assert_eq!(scene.alert_of(&transfer).await["status"], "claimed");
+    freeze("unfreeze").await;
     let released = analyst
         .post(&path(&alert, "decide"), decision("release", false))
         .await
@@ -221,17 +235,28 @@ async fn of_many_who_claim_one_gets_it_and_what_is_escalated_an_admin() {
 async fn a_decision_at_the_ledger_closes_the_alert_and_a_party_decides_nothing() {
     let scene = scene().await;
     let (transfer, alert) = scene.alert().await;
-    // Whoever pays cannot decide, whatever their role: the ledger says so, and the alert is still theirs to give back.
-    let email = scene.payer.email.clone();
-    scene.platform.grant_role(&email, Role::Compliance).await.unwrap();
-    let party = scene.payer.log_in_again().await;
-    party.post_empty(&path(&alert, "claim")).await.must_be(200);
-    let refused = party
-        .post(&path(&alert, "decide"), decision("release", false))
-        .await;
-    refused.must_be_problem(403, "separation_of_duties");
-    assert_eq!(scene.alert_of(&transfer).await["status"], "claimed");
-    party.post_empty(&path(&alert, "release")).await.must_be(200);
+    // Whoever pays or is paid cannot decide, whatever their role, and nor can who comes to know of it only when it was claimed.
+    let [payer, payee] = [&scene.payer, &scene.payee];
+    for party in [payer, payee] {
+        scene
+            .platform
+            .grant_role(&party.email, Role::Compliance)
+            .await
+            .unwrap();
+        let party = party.log_in_again().await;
+        let claim = party.post_empty(&path(&alert, "claim")).await;
+        claim.must_be_problem(403, "separation_of_duties");
+        let sql = scene.platform.sql().await;
+        let user: shared::id::UserId = party.user_id.parse().unwrap();
+        let claimed = "UPDATE ml.alerts SET status = 'claimed', claimed_by = $1, claimed_at = now()";
+        sql.execute(claimed, &[&user.uuid()]).await.unwrap();
+        let refused = party
+            .post(&path(&alert, "decide"), decision("release", false))
+            .await;
+        refused.must_be_problem(403, "separation_of_duties");
+        assert_eq!(scene.alert_of(&transfer).await["status"], "claimed");
+        party.post_empty(&path(&alert, "release")).await.must_be(200);
+    }
 
     let approve = format!("/api/v1/transfers/{transfer}/approve");
     scene
@@ -257,14 +282,35 @@ async fn without_the_ledger_a_decision_waits_and_the_same_request_carries_it_out
     let program = env!("CARGO_BIN_EXE_dev");
     let platform = Platform::builder().processes(program).start().await.unwrap();
     let scene = scene_of(platform).await;
-    let (transfer, alert) = scene.alert().await;
+    let admin = scene.platform.register_with_role("admin", Role::Admin).await;
+    let ((transfer, alert), (_, left_alone)) = (scene.alert().await, scene.alert().await);
     let analyst = &scene.analyst;
-    analyst.post_empty(&path(&alert, "claim")).await.must_be(200);
-    scene.platform.stop_service(Service::Transactions).await.unwrap();
     let refuse = decision("refuse", true);
-    let unreached = analyst.post(&path(&alert, "decide"), refuse.clone()).await;
-    unreached.must_be_problem(503, "service_unavailable");
+    for alert in [&alert, &left_alone] {
+        analyst.post_empty(&path(alert, "claim")).await.must_be(200);
+    }
+    scene.platform.stop_service(Service::Transactions).await.unwrap();
+    for alert in [&alert, &left_alone] {
+        let unreached = analyst.post(&path(alert, "decide"), refuse.clone()).await;
+        unreached.must_be_problem(503, "service_unavailable");
+    }
     assert_eq!(scene.alert_of(&transfer).await["status"], "deciding");
+    // Who decided may never come back: after ten minutes an admin takes the decision back.
+    let give_back = path(&left_alone, "release");
+    admin
+        .post_empty(&give_back)
+        .await
+        .must_be_problem(409, "already_decided");
+    let sql = scene.platform.sql().await;
+    let earlier = "UPDATE ml.alerts SET decided_at = decided_at - interval '10 minutes' WHERE id = $1";
+    let id: shared::id::AlertId = left_alone["id"].as_str().unwrap().parse().unwrap();
+    sql.execute(earlier, &[&id.uuid()]).await.unwrap();
+    let open = admin.post_empty(&give_back).await.must_be(200);
+    assert_eq!(
+        (&open["status"], &open["decision"]),
+        (&json!("open"), &Value::Null),
+        "{open}"
+    );
     scene.platform.kill_9(Service::Ml).await.unwrap();
     scene.platform.start_service(Service::Ml).await.unwrap();
     scene.platform.start_service(Service::Transactions).await.unwrap();

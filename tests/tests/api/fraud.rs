@@ -76,6 +76,8 @@ async fn a_replay_of_the_log_sees_what_scoring_saw_bit_for_bit() {
         assert_eq!(answer["results"][0]["result"], "added", "{answer}");
         let again = analyst.post(LABELS, label).await.must_be(200);
         assert_eq!(again["results"][0]["result"], "unchanged", "{again}");
+        let other = json!({ "labels": [{ "transfer_id": made.last().unwrap(), "fraud": round % 2 == 1 }] });
+        analyst.post(LABELS, other).await.must_be(200);
     }
 
     let db = database_of_ml(&platform);
@@ -109,9 +111,11 @@ async fn a_replay_of_the_log_sees_what_scoring_saw_bit_for_bit() {
 async fn a_decision_is_explained_and_labelled_by_those_who_may_and_nobody_chooses_when_it_was_known() {
     let platform = Platform::start().await;
     let sql = platform.sql().await;
-    let (payer, from, _, to) = payer_and_payee(&platform, 10_000_000).await;
+    let (payer, from, payee, to) = payer_and_payee(&platform, 10_000_000).await;
     let officer = platform.register_with_role("officer", Role::Compliance).await;
-    let partner = platform.register_with_role("partner", Role::Partner).await;
+    platform.grant_role(&payee.email, Role::Partner).await.unwrap();
+    let partner = payee.log_in_again().await;
+    let stranger = platform.register_with_role("stranger", Role::Partner).await;
     let transfer = pay(&payer, &from, &to, 2_000_000, "phone").await;
     learnt(&sql, 2).await;
 
@@ -135,8 +139,8 @@ async fn a_decision_is_explained_and_labelled_by_those_who_may_and_nobody_choose
     assert_eq!(score["features"]["amount"], 20_000.0, "{decision}");
     assert_eq!(score["features"]["account_idle_days"], Value::Null, "{decision}");
     assert_eq!(decision["labels"], json!([]), "{decision}");
-    for stranger in [&payer, &partner] {
-        stranger.get(&path).await.must_be_problem(403, "role_required");
+    for outsider in [&payer, &partner] {
+        outsider.get(&path).await.must_be_problem(403, "role_required");
     }
     let nothing = format!("/api/v1/fraud/decisions/{}", TransferId::new());
     officer.get(&nothing).await.must_be_problem(404, "not_found");
@@ -169,8 +173,34 @@ async fn a_decision_is_explained_and_labelled_by_those_who_may_and_nobody_choose
     let answer = officer.post(LABELS, unknown).await.must_be(200);
     assert_eq!(answer["results"][0]["result"], "unknown_transfer", "{answer}");
 
-    partner.post(LABELS, label(true)).await.must_be(200);
-    officer.post(LABELS, label(false)).await.must_be(200);
+    let told = async |teller: &Customer, labels: &Value| {
+        let answer = teller.post(LABELS, labels.clone()).await.must_be(200);
+        answer["results"][0]["result"].as_str().unwrap().to_owned()
+    };
+    let mut twice = label(true);
+    twice["labels"] = json!([twice["labels"][0], { "transfer_id": transfer, "fraud": false }]);
+    partner
+        .post(LABELS, twice)
+        .await
+        .must_be_problem(422, "invalid_labels");
+    assert_eq!(told(&stranger, &label(true)).await, "unknown_transfer");
+    assert_eq!(told(&partner, &label(true)).await, "added");
+    assert_eq!(told(&officer, &label(false)).await, "added");
+    assert_eq!(told(&partner, &label(true)).await, "overruled");
+    // Of a deposit nothing is learnt: it was never scored.
+    let learnt = async || {
+        let states = "SELECT md5(string_agg(state, '' ORDER BY entity)) FROM ml.entity_states";
+        sql.query_one(states, &[]).await.unwrap().get::<_, String>(0)
+    };
+    let before = learnt().await;
+    let deposit = "SELECT transfer_id FROM ml.transfers WHERE kind = 'deposit'";
+    let deposit: uuid::Uuid = sql.query_one(deposit, &[]).await.unwrap().get(0);
+    let deposit = json!({ "labels": [{ "transfer_id": TransferId::from_uuid(deposit), "fraud": true }] });
+    assert_eq!(told(&officer, &deposit).await, "added");
+    assert_eq!(learnt().await, before);
+    platform.grant_role(&payer.email, Role::Compliance).await.unwrap();
+    let party = payer.log_in_again().await;
+    assert_eq!(told(&party, &label(true)).await, "own_transfer");
     let labels = officer.get(&path).await.must_be(200)["labels"].clone();
     let said: Vec<(&Value, &Value)> = labels
         .as_array()

@@ -13,6 +13,10 @@ fn entry(list: &str, kind: &str, subject: &str) -> Value {
     json!({ "list": list, "subject_kind": kind, "subject": subject, "reason": "As agreed" })
 }
 
+fn in_days(days: i64) -> Value {
+    json!(shared::Clock::system().now() + chrono::Duration::days(days))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_decide_before_rules_until_they_are_removed_or_expire() {
     let platform = Platform::start().await;
@@ -30,10 +34,14 @@ async fn lists_decide_before_rules_until_they_are_removed_or_expire() {
         .must_be_problem(409, "already_listed");
     pay(100).await.must_be_problem(422, "blocked_by_risk");
     // Blocking wins.
-    analyst
-        .post(LISTS, entry("allow", "account", &from))
-        .await
-        .must_be(201);
+    let mut allowed = entry("allow", "account", &from);
+    for end in [Value::Null, in_days(91)] {
+        allowed["expires_at"] = end;
+        let refused = analyst.post(LISTS, allowed.clone()).await;
+        refused.must_be_problem(422, "invalid_expiry");
+    }
+    allowed["expires_at"] = in_days(89);
+    let allowed = analyst.post(LISTS, allowed).await.must_be(201);
     pay(100).await.must_be_problem(422, "blocked_by_risk");
     let path = format!("{LISTS}/{}", blocked["id"].as_str().unwrap());
     analyst
@@ -69,6 +77,7 @@ async fn lists_decide_before_rules_until_they_are_removed_or_expire() {
         ("holder", to.as_str()),
         ("address", "here"),
         ("device", ""),
+        ("device", &"d".repeat(129)),
     ] {
         analyst
             .post(LISTS, entry("watch", kind, subject))
@@ -81,6 +90,27 @@ async fn lists_decide_before_rules_until_they_are_removed_or_expire() {
         .post(LISTS, past)
         .await
         .must_be_problem(422, "invalid_expiry");
+
+    // Nobody lists themselves or what is theirs, nor takes it off.
+    platform.grant_role(&payer.email, Role::Compliance).await.unwrap();
+    let party = payer.log_in_again().await;
+    for (kind, subject) in [
+        ("holder", &payer.user_id),
+        ("account", &from),
+        ("counterparty", &from),
+    ] {
+        let mut own = entry("allow", kind, subject);
+        own["expires_at"] = in_days(1);
+        party
+            .post(LISTS, own)
+            .await
+            .must_be_problem(403, "separation_of_duties");
+    }
+    let path = format!("{LISTS}/{}", allowed["id"].as_str().unwrap());
+    party
+        .send(party.request(reqwest::Method::DELETE, &path))
+        .await
+        .must_be_problem(403, "separation_of_duties");
     platform.stop().await.unwrap();
 }
 

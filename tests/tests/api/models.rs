@@ -313,15 +313,43 @@ async fn a_champion_that_cannot_be_read_leaves_the_last_good_one_in_use() {
         "id",
     );
     let sql = scene.platform.sql().await;
-    sql.execute("UPDATE ml.models SET status = 'champion'", &[])
+    let champion = "UPDATE ml.models SET status = 'champion'";
+    let alone = sql.execute(champion, &[]).await.unwrap_err();
+    assert!(
+        shared::db::chain(&alone).contains("a champion has a promotion"),
+        "{alone}"
+    );
+    // What the service's own login cannot do, whoever has it.
+    let url = scene
+        .platform
+        .server
+        .runtime_url(Service::Ml, &scene.platform.database)
+        .unwrap();
+    let (runtime, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    for rewritten in [
+        "UPDATE ml.models SET artefact = 'x'",
+        "UPDATE ml.models SET card = '{}'",
+        "UPDATE ml.model_promotions SET proposed_by = gen_random_uuid()",
+        "UPDATE ml.model_promotions SET gate = '{}'",
+    ] {
+        let error = runtime.batch_execute(rewritten).await.unwrap_err();
+        assert_eq!(error.code().unwrap().code(), "42501", "{rewritten}");
+    }
+    let promoted = "INSERT INTO ml.model_promotions (model_id, gate, proposed_by, approved_by, approved_at)
+        SELECT id, '{}', registered_by, gen_random_uuid(), now() FROM ml.models";
+    sql.batch_execute(&format!("{promoted}; {champion}"))
         .await
         .unwrap();
     scene.until_large_ones_are("in_review").await;
-    sql.batch_execute(
+    sql.batch_execute(&format!(
         "UPDATE ml.models SET status = 'retired';
          INSERT INTO ml.models (id, sha256, artefact, card, status, registered_by)
-         SELECT gen_random_uuid(), repeat('0', 64), substring(artefact FOR 100), card, 'champion', registered_by FROM ml.models",
-    )
+         SELECT gen_random_uuid(), repeat('0', 64), substring(artefact FOR 100), card, 'champion', registered_by FROM ml.models;
+         {promoted} WHERE status = 'champion'"
+    ))
     .await
     .unwrap();
     eventually("it is noticed", async || {

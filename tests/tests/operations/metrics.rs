@@ -63,7 +63,7 @@ fn catalogue(service: Service) -> BTreeSet<&'static str> {
             OF_CALLS,
             OF_ACCESS_TOKENS,
             "fraud_alert_rate fraud_alerts_open fraud_alerts_overdue fraud_amount_psi fraud_average_precision
-             fraud_decisions_total fraud_missing_rate fraud_models_unreadable fraud_score_psi
+             fraud_cycle_searches_cut_total fraud_decisions_total fraud_missing_rate fraud_models_unreadable fraud_score_psi
              fraud_scoring_duration_seconds fraud_shadow_dropped_total fraud_shadow_rule_hits_total
              fraud_tail_share fraud_unscorable_total insight_feedback_total risk_assessments_total",
         ],

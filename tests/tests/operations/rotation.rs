@@ -162,8 +162,10 @@ async fn every_secret_is_replaced_under_load_and_no_request_fails() {
     replace_the_field_keys(&installation, &platform, &traffic).await;
     replace_the_checkpoint_key(&installation, &platform, &traffic).await;
     replace_the_webhook_keys(&installation, &platform, &traffic).await;
-    installation.rotate("origin-keys", "replace").unwrap();
-    restart(&platform, &[Service::Ml]).await;
+    for step in ["publish", "retire"] {
+        installation.rotate("origin-keys", step).unwrap();
+        restart(&platform, &[Service::Ml]).await;
+    }
     traffic.wait_for(10).await;
     replace_the_signing_key(&installation, &platform, &newcomers).await;
     println!("{}", traffic.finish(&platform).await);

@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY movements_of_credit_account;

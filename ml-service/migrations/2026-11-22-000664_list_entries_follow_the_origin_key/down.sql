@@ -1,0 +1,1 @@
+REVOKE UPDATE (subject) ON list_entries FROM ml_runtime;
