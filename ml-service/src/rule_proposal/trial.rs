@@ -172,7 +172,7 @@ impl<'a> Trial<'a> {
     }
 
     fn compare(&mut self, stored: &Score, applies: bool, label: Option<bool>) {
-        if stored.reasons.iter().any(|reason| list::is_reason(reason)) {
+        if stored.reasons.iter().any(list::is_reason) {
             return;
         }
         let candidate = self.candidate;
