@@ -200,7 +200,7 @@ fn a_run_of_frauds_begins_and_ends_with_what_is_known() {
 fn a_label_that_changes_counts_as_its_last_alone() {
     let event = payment(0, 1, 2, 100);
     let labelled = |labels: &[bool]| {
-        let mut states = observed(&[event.clone()]);
+        let mut states = observed(std::slice::from_ref(&event));
         label(&event, labels[0], &mut states);
         for fraud in &labels[1..] {
             relabel(&event, *fraud, event.at, &mut states);
